@@ -1,0 +1,153 @@
+"""Every seam of quietspike on one page: what a plugin is called with, and what it must give back.
+
+Shapes are [T, B, C, H, W] everywhere (steps, batch, channels, height, width), float32; fully connected layers see
+[T, B, F]. A class of any package or third party that fits a protocol here can be registered under its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from torch import Tensor, nn
+
+Signal: TypeAlias = Literal["input", "current", "membrane"]
+"""Where attention acts: before the convolution, on the neuron's input current, or on its membrane potential."""
+
+SplitName: TypeAlias = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a backbone that attention may take.
+
+    Args:
+        name: unique in the backbone, as in ``block1.current``.
+        signal: ``input`` (before the convolution; MA-SNN's Conv-PRE), ``current`` (after convolution, normalisation
+            and pooling, before the neuron; Conv-POST) or ``membrane`` (inside the neuron's step; Activate-PRE).
+        steps: T of the tensor that the module sees; 1 at ``membrane``, where it is called once a step.
+        channels: C, or F at a fully connected layer.
+        spatial: whether the tensor is [T, B, C, H, W]; [T, B, F] otherwise.
+    """
+
+    name: str
+    signal: Signal
+    steps: int
+    channels: int
+    spatial: bool
+
+
+AttentionFactory: TypeAlias = Callable[[Site], nn.Module]
+"""What a backbone is given: called once at each of its sites, returns the module to put there."""
+
+
+class AttentionMacs(NamedTuple):
+    """Multiply-accumulates of an attention module for one sample (MA-SNN, the two terms of E_att).
+
+    Args:
+        weights: to compute the attention weights (ΔMAC1).
+        applying: to multiply the features by them (ΔMAC2).
+    """
+
+    weights: int
+    applying: int
+
+
+class Attention(Protocol):
+    """An ``nn.Module`` that maps [T, B, C, H, W] (or [T, B, F]) to the same shape.
+
+    Registered as a callable ``plugin(site, **options)`` with keyword options that have defaults. In evaluation mode a
+    sample's output depends on that sample alone. ``macs(shape)``, for one sample of shape [T, C, H, W] or [T, F], is
+    optional: without it the matrix products of a forward pass count as ``weights`` and one multiplication an element
+    as ``applying``.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map a tensor to one of the same shape."""
+        ...
+
+
+@runtime_checkable
+class Neuron(Protocol):
+    """An ``nn.Module`` that turns currents into spikes and keeps nothing between calls.
+
+    Registered as a callable ``plugin(*, membrane=None, **options)``. ``membrane`` is a module that is called at each
+    step with the membrane potential U as [1, B, C, H, W]; both the spikes and the next state use its result.
+    """
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes [T, B, ...] of a current [T, B, ...], from rest."""
+        ...
+
+    def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Spikes and next state of one step [B, ...]; ``None`` is rest."""
+        ...
+
+
+NeuronFactory: TypeAlias = Callable[..., nn.Module]
+"""What a backbone is given: ``neuron(membrane=None)`` returns a fresh neuron layer."""
+
+
+class Backbone(Protocol):
+    """An ``nn.Module`` that maps frames [T, B, C, H, W] to class scores [B, classes].
+
+    Registered as a callable
+    ``plugin(*, input_shape, steps, classes, attention=None, neuron=None, **options)``; it asks ``attention`` for a
+    module once at each of its sites and ``neuron`` for each neuron layer. Scores are mean spikes over time.
+    """
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Class scores [B, classes]."""
+        ...
+
+
+class FrameSplit(Protocol):
+    """A part of a data set, by index. ``__getitems__(indices)``, torch's batched fetch, is used where it exists."""
+
+    def __len__(self) -> int:
+        """How many samples."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Frames [T, C, H, W] (a tensor or an array) and the class index."""
+        ...
+
+
+class EventDataset(Protocol):
+    """Event recordings of known classes as frames.
+
+    Registered as a callable ``plugin(*, steps, seed, **options)`` with defaults for all of them; what it costs to read
+    is paid in ``split``.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """T, the frames of a sample."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """C, H, W of a frame."""
+        ...
+
+    def split(self, name: SplitName) -> FrameSplit:
+        """The samples of ``train``, ``validation`` or ``test``; the three never share one."""
+        ...
+
+
+class Engine(Protocol):
+    """What runs trials: on this machine's processes, or on a cluster. See ``quietspike.search.engine``."""
+
+    def search(self, job: Any) -> None:
+        """Run trials until the job's study holds as many as asked for."""
+        ...
+
+    def confirm(self, job: Any, tasks: Any) -> None:
+        """Train and measure each task's placement with its seed."""
+        ...

@@ -1,0 +1,154 @@
+"""Which attention stands where: a placement is plain data and, at the same time, what a backbone builds it from."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from quietspike.core.choice import Choice, ChoiceLike, check_options
+from quietspike.core.contracts import Site
+from quietspike.core.errors import OptionError, QuietspikeError, unknown_name
+from quietspike.core.registry import ATTENTION
+
+
+class Placement(Mapping[str, Choice]):
+    """A choice of attention for some sites; a site that is absent, or ``none``, has no attention.
+
+    Frozen and hashable. Called with a site it builds that site's module, so it is what a backbone takes as
+    ``attention``.
+
+    >>> placement = Placement({"block1.current": {"name": "tcsa", "kernel": 3}, "fc1.current": "none"})
+    >>> placement.json
+    '{"block1.current":{"kernel":3,"name":"tcsa"}}'
+
+    Args:
+        choices: by site name, a plugin's name or a mapping of its name and options.
+
+    Raises:
+        OptionError: if a choice is neither.
+    """
+
+    def __init__(self, choices: Mapping[str, ChoiceLike] | None = None) -> None:
+        chosen = {site: Choice.of(choice) for site, choice in (choices or {}).items()}
+        self._choices = {site: chosen[site] for site in sorted(chosen) if chosen[site].name != "none"}
+
+    def __getitem__(self, site: str) -> Choice:
+        return self._choices[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._choices.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Placement) and self._choices == other._choices
+
+    def __repr__(self) -> str:
+        return f"Placement({self.data})"
+
+    @classmethod
+    def uniform(cls, choice: ChoiceLike, sites: Iterable[Site]) -> Placement:
+        """The same attention at every convolution's ``current``.
+
+        Fully connected layers get what MA-SNN's code gives them: ``ta`` where the attention has a temporal dimension
+        (it takes a ``temporal_reduction``), with the options that ``ta`` takes too; else none.
+        """
+        chosen = Choice.of(choice)
+        connected = _fully_connected_part(chosen)
+        currents = [site for site in sites if site.signal == "current"]
+        return cls({site.name: chosen if site.spatial else connected for site in currents})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Plain mappings, for YAML; ``Placement(p.data) == p``."""
+        return {site: choice.data for site, choice in self._choices.items()}
+
+    @property
+    def json(self) -> str:
+        """The canonical form: equal placements have equal text."""
+        return json.dumps(self.data, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits of the canonical form, to name files by."""
+        return hashlib.sha256(self.json.encode()).hexdigest()[:10]
+
+    @property
+    def label(self) -> str:
+        """For people: ``block1 ta · block3 ca(kernel=7)``; the signal is left out where it is ``current``."""
+        parts = (f"{site.removesuffix('.current')} {choice.label}" for site, choice in self._choices.items())
+        return " · ".join(parts) or "none"
+
+    def check(self, sites: Iterable[Site]) -> None:
+        """Refuse a site that the backbone does not have.
+
+        Raises:
+            UnknownNameError: naming the site and the nearest one that exists.
+        """
+        names = [site.name for site in sites]
+        for name in self._choices:
+            if name not in names:
+                raise unknown_name("site", name, names)
+
+    def __call__(self, site: Site) -> nn.Module:
+        """The module for a site; ``nn.Identity`` where there is no attention.
+
+        Raises:
+            UnknownNameError: if no such attention is installed.
+            OptionError: if it cannot be built there; names the site, the choice and the reason.
+        """
+        choice = self._choices.get(site.name)
+        return nn.Identity() if choice is None else build_attention(choice, site)
+
+
+def build_attention(choice: Choice, site: Site) -> nn.Module:
+    """The module of a choice at a site.
+
+    Raises:
+        UnknownNameError: if no such attention is installed.
+        OptionError: if it cannot be built there; names the site, the choice and the reason.
+    """
+    plugin = ATTENTION.get(choice.name)
+    check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
+    try:
+        return plugin(site, **dict(choice.options))
+    except QuietspikeError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise OptionError(f"{site.name}: {choice.label}: {error}") from error
+
+
+def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]:
+    """All sites of a backbone, in its own order, by building it once on the meta device (no memory, no numbers).
+
+    Args:
+        backbone: a plugin of ``BACKBONES``.
+        options: what else it is built with.
+    """
+    sites: list[Site] = []
+
+    def record(site: Site) -> nn.Module:
+        sites.append(site)
+        return nn.Identity()
+
+    with torch.device("meta"):
+        backbone(attention=record, **options)
+    return sites
+
+
+def _fully_connected_part(choice: Choice) -> Choice:
+    taken = inspect.signature(ATTENTION.get(choice.name)).parameters
+    if "temporal_reduction" not in taken:
+        return Choice("none")
+    shared = inspect.signature(ATTENTION.get("ta")).parameters
+    return Choice("ta", tuple((key, value) for key, value in choice.options if key in shared))
