@@ -1,0 +1,57 @@
+"""Batches of a data set's split, in an order that depends on a seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quietspike.core.contracts import FrameSplit
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of one epoch of a run; those of neighbouring runs and epochs differ."""
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A split, cut into batches; any epoch's order can be had without those before it.
+
+    Args:
+        split: the samples; its ``__getitems__`` is used where it has one.
+        size: samples in a batch; the last one may be smaller.
+        seed: shuffles anew each epoch; in the split's own order where ``None``.
+    """
+
+    split: FrameSplit
+    size: int
+    seed: int | None = None
+
+    def epoch(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch.
+
+        Shape:
+            frames [T, B, C, H, W] float32 and classes [B] int64.
+        """
+        count = len(self.split)
+        if self.seed is None:
+            order = torch.arange(count)
+        else:
+            generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
+            order = torch.randperm(count, generator=generator)
+        for indices in torch.split(order, self.size):
+            yield self._collate(indices.tolist())
+
+    def _collate(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        fetch_all = getattr(self.split, "__getitems__", None)
+        if fetch_all is not None:
+            frames, labels = fetch_all(indices)
+        else:
+            samples = [self.split[index] for index in indices]
+            frames = torch.stack([torch.as_tensor(frame) for frame, _ in samples])
+            labels = [label for _, label in samples]
+        frames = torch.as_tensor(frames, dtype=torch.float32)
+        return frames.transpose(0, 1).contiguous(), torch.as_tensor(labels, dtype=torch.int64)

@@ -1,0 +1,132 @@
+"""The layers that backbones are made of: attention at its site, then synapses, then a neuron."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from quietspike.core.contracts import AttentionFactory, NeuronFactory, Signal, Site
+
+
+class Attend(nn.Module):
+    """The attention of one site, so that what runs over a network can tell attention from synapses.
+
+    Args:
+        site: where it stands.
+        attention: asked once for the module; ``None`` for a network without attention.
+
+    Shape:
+        that of the site → the same.
+    """
+
+    def __init__(self, site: Site, attention: AttentionFactory | None) -> None:
+        super().__init__()
+        self.site = site
+        self.module = nn.Identity() if attention is None else attention(site)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the site's attention."""
+        out: Tensor = self.module(x)
+        return out
+
+
+def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
+    """Apply modules for single frames, one after the other, to every step.
+
+    Shape:
+        [T, B, ...] → [T, B, ...]; the modules see [T·B, ...].
+    """
+    frames = x.flatten(0, 1)
+    for module in modules:
+        frames = module(frames)
+    return frames.reshape(*x.shape[:2], *frames.shape[1:])
+
+
+class SpikingConv(nn.Module):
+    """Attention at ``input``, convolution, batch normalisation, average pooling, attention at ``current``, neuron.
+
+    Args:
+        name: prefix of its two sites.
+        steps: T.
+        channels: input and output channels.
+        attention: asked for the modules of ``<name>.input`` and ``<name>.current``.
+        neuron: asked for the neuron layer.
+        kernel: width of the convolution, odd; its padding keeps the size.
+        pool: factor of the average pooling, 1 for none; odd borders are cut off.
+        norm: whether batch normalisation follows the convolution.
+
+    Shape:
+        [T, B, C_in, H, W] → [T, B, C_out, H // pool, W // pool].
+
+    Source:
+        MA-SNN's repository: pooling after normalisation, attention on what the neuron receives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        channels: tuple[int, int],
+        attention: AttentionFactory | None,
+        neuron: NeuronFactory,
+        *,
+        kernel: int = 3,
+        pool: int = 1,
+        norm: bool = True,
+    ) -> None:
+        super().__init__()
+
+        def attend(signal: Signal, width: int) -> Attend:
+            return Attend(Site(f"{name}.{signal}", signal, steps, width, spatial=True), attention)
+
+        into, out = channels
+        self.input = attend("input", into)
+        self.conv = nn.Conv2d(into, out, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(out) if norm else nn.Identity()
+        self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
+        self.current = attend("current", out)
+        self.neuron = neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes of the layer."""
+        current = over_steps(self.input(x), self.conv, self.norm, self.pool)
+        spikes: Tensor = self.neuron(self.current(current))
+        return spikes
+
+
+class SpikingLinear(nn.Module):
+    """Fully connected synapses, batch normalisation, attention at ``current``, neuron.
+
+    Args:
+        name: prefix of its site.
+        steps: T.
+        features: input and output features.
+        attention: asked for the module of ``<name>.current``, a site without space.
+        neuron: asked for the neuron layer.
+        norm: whether batch normalisation follows.
+
+    Shape:
+        [T, B, F_in], or [T, B, C, H, W] with F_in = C·H·W, → [T, B, F_out].
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        features: tuple[int, int],
+        attention: AttentionFactory | None,
+        neuron: NeuronFactory,
+        *,
+        norm: bool = True,
+    ) -> None:
+        super().__init__()
+        into, out = features
+        self.linear = nn.Linear(into, out)
+        self.norm = nn.BatchNorm1d(out) if norm else nn.Identity()
+        self.current = Attend(Site(f"{name}.current", "current", steps, out, spatial=False), attention)
+        self.neuron = neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes of the layer."""
+        current = over_steps(x.flatten(2), self.linear, self.norm)
+        spikes: Tensor = self.neuron(self.current(current))
+        return spikes

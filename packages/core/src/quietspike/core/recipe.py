@@ -1,0 +1,96 @@
+"""How a network is trained, as plain data: optimiser, schedule, loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quietspike.core.errors import OptionError, unknown_name
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "plateau"]
+Loss = Literal["cross_entropy", "mse"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that training depends on beside the network, the data and the seed.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: samples a step.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        learning_rate: at the start.
+        weight_decay: of the optimiser.
+        momentum: of ``sgd``.
+        schedule: ``constant``, ``cosine`` (to zero over the epochs) or ``plateau`` (of the validation loss).
+        plateau_factor: what ``plateau`` multiplies the rate by.
+        plateau_patience: epochs without improvement that ``plateau`` waits.
+        loss: ``mse`` between mean spikes and the one-hot class (the papers'), or ``cross_entropy`` of mean spikes.
+        clip_norm: largest gradient norm; none where ``None``.
+
+    Raises:
+        OptionError: for a value out of its range.
+    """
+
+    # read by pydantic where the recipe is part of a configuration: unknown keys are refused
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    schedule: Schedule = "cosine"
+    plateau_factor: float = 0.1
+    plateau_patience: int = 5
+    loss: Loss = "mse"
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for key, kind in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss)):
+            if getattr(self, key) not in get_args(kind):
+                raise unknown_name(key, str(getattr(self, key)), get_args(kind))
+        for key in ("epochs", "batch_size", "learning_rate", "clip_norm"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise OptionError(f"{key}={value}: must be positive")
+
+    def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimiser over the parameters."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=self.momentum)
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, lr=rate, weight_decay=decay)
+
+    def rate(self, validation_losses: Sequence[float]) -> float:
+        """The learning rate of the next epoch, from the validation losses of those before it.
+
+        A function of the past and nothing else, so that a resumed run needs no scheduler's state. It equals torch's
+        ``CosineAnnealingLR`` (T_max = epochs) and ``ReduceLROnPlateau`` (its default threshold).
+        """
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * len(validation_losses) / self.epochs)) / 2
+        rate, best, waited = self.learning_rate, math.inf, 0
+        for loss in validation_losses if self.schedule == "plateau" else ():
+            if loss < best * (1 - 1e-4):
+                best, waited = loss, 0
+            else:
+                waited += 1
+            if waited > self.plateau_patience:
+                rate, waited = rate * self.plateau_factor, 0
+        return rate
+
+    def loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """The loss of scores [B, classes] against classes [B]."""
+        if self.loss == "cross_entropy":
+            return functional.cross_entropy(scores, labels)
+        return functional.mse_loss(scores, functional.one_hot(labels, scores.shape[1]).to(scores.dtype))

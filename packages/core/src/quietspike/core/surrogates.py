@@ -1,0 +1,116 @@
+"""Surrogate gradients: a spike is a step forwards and a smooth bump backwards.
+
+Each is named by the derivative that stands in for the step's, as a function of x = U − V_th. A spike fires at x ≥ 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from quietspike.core.errors import OptionError, unknown_name
+
+SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
+"""From x = U − V_th to spikes of the same shape, 0 or 1."""
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, excess: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(excess)
+        ctx.derivative = derivative
+        return (excess >= 0).to(excess.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (excess,) = ctx.saved_tensors
+        return grads[0] * ctx.derivative(excess), None
+
+
+def _with_derivative(derivative: Callable[[Tensor], Tensor]) -> SpikeFunction:
+    def spike(excess: Tensor) -> Tensor:
+        spikes: Tensor = _Spike.apply(excess, derivative)  # type: ignore[no-untyped-call]
+        return spikes
+
+    return spike
+
+
+def rectangular(half_width: float = 0.25) -> SpikeFunction:
+    """1 / (2a) where |x| < a, else 0. Source: Wu et al. 2018 (STBP), eq. 24; MA-SNN and ASA-SNN with a = 0.25."""
+    height = 1 / (2 * half_width)
+    return _with_derivative(lambda x: (x.abs() < half_width) * height)
+
+
+def atan(alpha: float = 2.0) -> SpikeFunction:
+    """α / 2 / (1 + (π α x / 2)²). Source: Fang et al. 2021 (PLIF), with α = 2."""
+    return _with_derivative(lambda x: alpha / 2 / (1 + (math.pi / 2 * alpha * x).square()))
+
+
+def sigmoid(alpha: float = 4.0) -> SpikeFunction:
+    """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, section "Smoothed approaches"."""
+
+    def derivative(x: Tensor) -> Tensor:
+        s = torch.sigmoid(alpha * x)
+        return alpha * s * (1 - s)
+
+    return _with_derivative(derivative)
+
+
+def fast_sigmoid(slope: float = 25.0) -> SpikeFunction:
+    """1 / (1 + k|x|)². Source: Zenke and Ganguli 2018 (SuperSpike), eq. 3."""
+    return _with_derivative(lambda x: 1 / (1 + slope * x.abs()).square())
+
+
+SURROGATES: dict[str, Callable[..., SpikeFunction]] = {
+    "rectangular": rectangular,
+    "atan": atan,
+    "sigmoid": sigmoid,
+    "fast_sigmoid": fast_sigmoid,
+}
+
+
+def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
+    """The spike function of a name.
+
+    Args:
+        name: one of ``SURROGATES``, or ``snntorch.<name>`` for one of snnTorch's (these fire at x > 0).
+        scale: its one parameter (half-width, α or slope), its own default where ``None``.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+        OptionError: if the scale is not positive, or the function takes none.
+    """
+    if scale is not None and scale <= 0:
+        raise OptionError(f"surrogate_scale={scale}: must be positive")
+    factory = _snntorch_surrogate(name) if name.startswith("snntorch.") else SURROGATES.get(name)
+    if factory is None:
+        raise unknown_name("surrogate", name, SURROGATES)
+    if scale is None:
+        spike: SpikeFunction = factory()
+        return spike
+    parameters = list(inspect.signature(factory).parameters)
+    if not parameters:
+        raise OptionError(f"surrogate_scale={scale}: {name} takes none")
+    return factory(**{_scale_name(parameters): scale})
+
+
+def _scale_name(parameters: list[str]) -> str:
+    """Most have one parameter; those of snnTorch with two call the one that scales x ``slope``."""
+    return "slope" if "slope" in parameters else parameters[0]
+
+
+def _snntorch_surrogate(name: str) -> Callable[..., SpikeFunction]:
+    from snntorch import surrogate as theirs
+
+    known = {key: value for key, value in vars(theirs).items() if inspect.isfunction(value) and not key.startswith("_")}
+    known.pop("custom_surrogate", None)
+    short = name.removeprefix("snntorch.")
+    if short not in known:
+        raise unknown_name("surrogate", name, [f"snntorch.{key}" for key in known])
+    factory: Callable[..., SpikeFunction] = known[short]
+    return factory

@@ -1,0 +1,156 @@
+"""Conformance checks for plugin authors: each raises ``AssertionError`` saying which part of the contract is broken.
+
+from quietspike.core.testing import check_attention
+def test_mine():
+    check_attention(MyAttention)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from quietspike.core.contracts import EventDataset, Neuron, NeuronFactory, Site, SplitName
+from quietspike.core.layers import Attend
+from quietspike.core.metering import CostMeter, attention_macs
+from quietspike.core.placement import list_sites
+
+
+class _Halve(nn.Module):
+    """Attention that leaves a trace wherever it is applied."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+def check_neuron(plugin: NeuronFactory) -> None:
+    """Spikes of the current's shape, no state between calls, steps equal to a whole, gradients, membrane, batch."""
+    neuron = plugin()
+    _expect(isinstance(neuron, nn.Module) and isinstance(neuron, Neuron), "a neuron is an nn.Module with step()")
+    current = _random(6, 3, 4, 5, 5).requires_grad_()
+    spikes = neuron(current)
+    _expect(spikes.shape == current.shape, f"spikes have shape {tuple(spikes.shape)}, not the current's")
+    _expect(bool((spikes.sum() > 0) & torch.isfinite(spikes).all()), "a strong current gives no finite spikes")
+    _expect(torch.equal(spikes, neuron(current)), "a second call differs: something is kept between calls")
+    stepper = cast(Neuron, neuron)
+    state, stepped = None, []
+    for now in current:
+        spike, state = stepper.step(now, state)
+        stepped.append(spike)
+    _expect(torch.allclose(torch.stack(stepped), spikes), "step() by step differs from forward()")
+    spikes.sum().backward()
+    _expect(current.grad is not None and bool(current.grad.abs().sum() > 0), "no gradient reaches the current")
+    _check_membrane(plugin, current.detach())
+    _check_batch(neuron, current.detach())
+
+
+def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
+    """Same shape, at ordinary and smallest sizes; gradients; each sample for itself; countable cost."""
+    for steps, batch, channels, size in ((4, 3, 6, 5), (1, 1, 1, 1), (1, 2, 3, 4), (3, 1, 2, 2)):
+        site = Site("block1.current", "current", steps, channels, spatial=True)
+        module = plugin(site, **options).eval()
+        x = _random(steps, batch, channels, size, size).requires_grad_()
+        out = module(x)
+        _expect(out.shape == x.shape, f"{tuple(x.shape)} became {tuple(out.shape)}")
+        _expect(bool(torch.isfinite(out).all()), f"not finite at {tuple(x.shape)}")
+        if out.requires_grad:
+            out.sum().backward()
+        _check_batch(module, x.detach())
+        macs = attention_macs(module, (steps, channels, size, size))
+        _expect(min(macs) >= 0, f"macs() gives {macs}")
+
+
+def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
+    """Scores for each class, one module asked for at each site, all attention inside ``Attend``, countable spikes."""
+    shape, steps, classes = options.pop("input_shape", (2, 32, 32)), 3, 4
+    asked: list[Site] = []
+
+    def attention(site: Site) -> nn.Module:
+        asked.append(site)
+        return _Halve()
+
+    build = {"input_shape": shape, "steps": steps, "classes": classes, **options}
+    network = plugin(attention=attention, **build).eval()
+    frames = _random(steps, 2, *shape)
+    with CostMeter(network) as meter:
+        scores = network(frames)
+    _expect(scores.shape == (2, classes), f"scores have shape {tuple(scores.shape)}, not (2, {classes})")
+    _expect(meter.cost().neurons > 0, "no neuron of the contract was found: spikes cannot be counted")
+    names = [site.name for site in asked]
+    _expect(bool(names) and len(set(names)) == len(names), f"site names are not unique: {names}")
+    for site in asked:
+        _expect(site.name.endswith(f".{site.signal}"), f"{site.name} does not end with its signal, {site.signal}")
+    placed = [module.site for module in network.modules() if isinstance(module, Attend)]
+    _expect(set(placed) == set(asked), "attention stands outside of Attend: its cost would count as synapses")
+    _expect(list_sites(plugin, **build) == asked, "list_sites() finds other sites than a real build")
+    _check_sites(network, asked, frames)
+    _check_batch(plugin(**build).eval(), frames, batch_of_output=0)
+
+
+def check_dataset(dataset: EventDataset) -> None:
+    """Three splits of frames [T, C, H, W] with known classes, the same whenever asked for."""
+    shape = (dataset.steps, *dataset.input_shape)
+    for name in get_args(SplitName):
+        split = dataset.split(name)
+        _expect(len(split) > 0, f"{name} is empty")
+        frames, label = split[0]
+        again, _ = split[0]
+        frames, again = torch.as_tensor(frames), torch.as_tensor(again)
+        _expect(tuple(frames.shape) == shape, f"{name}: frames have shape {tuple(frames.shape)}, not {shape}")
+        _expect(torch.equal(frames, again), f"{name}: sample 0 differs when it is read again")
+        _expect(0 <= label < len(dataset.classes), f"{name}: class {label} of {len(dataset.classes)}")
+        fetch_all = getattr(split, "__getitems__", None)
+        if fetch_all is not None:
+            batch, labels = fetch_all([0, len(split) - 1])
+            _expect(torch.equal(torch.as_tensor(batch[0]), frames), f"{name}: __getitems__ differs from __getitem__")
+            _expect(int(labels[0]) == label, f"{name}: __getitems__ gives another class than __getitem__")
+
+
+def _check_membrane(plugin: NeuronFactory, current: Tensor) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Mute(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(tuple(x.shape))
+            return x * 0
+
+    silent = plugin(membrane=Mute())(current)
+    _expect(seen == [(1, *current.shape[1:])] * len(current), "membrane is not called once a step with [1, B, ...]")
+    _expect(not bool(silent.any()), "spikes do not follow the membrane's result")
+
+
+def _check_sites(network: nn.Module, sites: list[Site], frames: Tensor) -> None:
+    seen: dict[str, tuple[int, ...]] = {}
+    for module in network.modules():
+        if isinstance(module, Attend):
+            name = module.site.name
+            module.register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: tuple(inputs[0].shape)}))
+    network(frames)
+    for site in sites:
+        _expect(site.name in seen, f"{site.name} was asked for and never used")
+        shape = seen[site.name]
+        _expect(shape[0] == site.steps, f"{site.name} says {site.steps} steps and sees {shape}")
+        _expect(shape[2] == site.channels, f"{site.name} says {site.channels} channels and sees {shape}")
+        _expect((len(shape) == 5) == site.spatial, f"{site.name} says spatial={site.spatial} and sees {shape}")
+
+
+def _check_batch(module: nn.Module, x: Tensor, batch_of_output: int = 1) -> None:
+    """A sample's output is the same alone and among others."""
+    with torch.no_grad():
+        together = module(x)
+        for index in range(x.shape[1]):
+            alone = module(x[:, index : index + 1])
+            among = together.narrow(batch_of_output, index, 1)
+            _expect(torch.allclose(alone, among, atol=1e-6), "a sample's output depends on its batch neighbours")
+
+
+def _random(*shape: int) -> Tensor:
+    return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)

@@ -1,0 +1,200 @@
+"""A plain PyTorch training loop that can be stopped anywhere and goes on to bitwise the same end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quietspike.core.batches import Batches, epoch_seed
+from quietspike.core.contracts import EventDataset
+from quietspike.core.cost import Cost
+from quietspike.core.errors import CheckpointError, OptionError, QuietspikeError
+from quietspike.core.evaluation import evaluate
+from quietspike.core.recipe import Recipe
+from quietspike.core.weights import load_tensors, load_weights, save_tensors
+
+
+class DivergedError(QuietspikeError):
+    """The loss or its gradients are no longer finite."""
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """The metrics of one epoch.
+
+    Args:
+        epoch: from 1.
+        train_loss: mean over the epoch's samples, as the network was at each.
+        train_accuracy: likewise, 0..1.
+        loss: of the validation split, after the epoch.
+        accuracy: of the validation split, 0..1.
+        learning_rate: that the epoch was trained with.
+        seconds: that it took, validation included.
+        cost: of the validation split.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+    cost: Cost
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Plain data; ``EpochRow.of(row.data) == row``."""
+        return {**asdict(self), "cost": self.cost.data}
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> EpochRow:
+        """From ``data``."""
+        return cls(**{**data, "cost": Cost.of(data["cost"])})
+
+
+def resolve_device(name: str, worker: int = 0) -> torch.device:
+    """The device of a worker: ``auto`` is its own GPU where there is one, else the CPU.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` (each worker its own) or ``cuda:n``.
+        worker: which of several workers asks.
+
+    Raises:
+        OptionError: for another name, or a GPU that is not there.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and gpus == 0):
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if name != "auto" and (kind != "cuda" or (number and not number.isdigit())):
+        raise OptionError(f"device={name!r}: must be auto, cpu, cuda or cuda:n")
+    index = int(number) if number else worker % max(gpus, 1)
+    if index >= gpus:
+        raise OptionError(f"device={name!r}: this machine has {gpus} CUDA devices")
+    return torch.device("cuda", index)
+
+
+def train(
+    network: nn.Module,
+    dataset: EventDataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+) -> Iterator[EpochRow]:
+    """Train a network in place, one metric row an epoch.
+
+    With a ``checkpoint`` the state is written there after each epoch. Where that file exists, its rows come first and
+    training goes on behind them; on the CPU the end is bitwise that of an undisturbed run.
+
+    Args:
+        network: a backbone, with the weights that it starts from.
+        dataset: its ``train`` and ``validation`` splits are used.
+        recipe: optimiser, schedule, loss.
+        seed: of the order of samples and of dropout.
+        device: where to train; the CPU by default.
+        checkpoint: file to go on from.
+
+    Raises:
+        DivergedError: when the loss is not finite; names epoch and step.
+        CheckpointError: if the checkpoint is damaged, or of another network, recipe or seed.
+    """
+    device = device or torch.device("cpu")
+    network.to(device)
+    optimizer = recipe.optimize(network.parameters())
+    rows: list[EpochRow] = []
+    identity = {"recipe": asdict(recipe), "seed": seed}
+    if checkpoint is not None and checkpoint.exists():
+        rows = _resume(checkpoint, network, optimizer, identity)
+        yield from rows
+    training = Batches(dataset.split("train"), recipe.batch_size, seed)
+    validation = Batches(dataset.split("validation"), recipe.batch_size)
+    while len(rows) < recipe.epochs:
+        start = time.perf_counter()
+        rate = recipe.rate([row.loss for row in rows])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        train_loss, train_accuracy = _train_epoch(network, training, optimizer, recipe, len(rows), device)
+        shown = evaluate(network, validation.epoch(), recipe, device)
+        seconds = time.perf_counter() - start
+        row = EpochRow(
+            epoch=len(rows) + 1,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            loss=shown.loss,
+            accuracy=shown.accuracy,
+            learning_rate=rate,
+            seconds=seconds,
+            cost=shown.cost,
+        )
+        rows.append(row)
+        if checkpoint is not None:
+            _save(checkpoint, network, optimizer, {**identity, "rows": [row.data for row in rows]})
+        yield row
+
+
+def _train_epoch(
+    network: nn.Module,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    epoch: int,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Mean loss and accuracy of one pass over the training batches."""
+    network.train()
+    total, right, count = 0.0, 0, 0
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(epoch_seed(batches.seed or 0, epoch))  # dropout depends on the epoch, not on the past
+        for step, (frames, labels) in enumerate(batches.epoch(epoch), 1):
+            frames, labels = frames.to(device), labels.to(device)
+            scores = network(frames)
+            loss = recipe.loss_of(scores, labels)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss is {value} in epoch {epoch + 1}, step {step}")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            optimizer.step()
+            total += value * len(labels)
+            right += int((scores.argmax(1) == labels).sum())
+            count += len(labels)
+    return total / count, right / count
+
+
+def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, record: dict[str, Any]) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, tensor in state.items():
+            if isinstance(tensor, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = tensor
+    save_tensors(path, tensors, record)
+
+
+def _resume(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> list[EpochRow]:
+    tensors, record = load_tensors(path)
+    for key, value in identity.items():
+        if record.get(key) != value:
+            raise CheckpointError(f"{path}: belongs to a run with {key} {record.get(key)}, not {value}")
+    own = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+    load_weights(network, own, str(path))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return [EpochRow.of(row) for row in record["rows"]]

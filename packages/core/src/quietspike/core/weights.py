@@ -1,0 +1,73 @@
+"""Networks and training states as safetensors files: written whole or not at all, and read without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from quietspike.core.errors import CheckpointError, unknown_name
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it and rename it, so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON record beside them."""
+    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(copies, metadata={"record": json.dumps(record)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save_tensors`` wrote.
+
+    Raises:
+        CheckpointError: if there is no such file, or it is damaged; names the file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (it is no mapping)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]})") from None
+
+
+def save_weights(path: Path, network: nn.Module, record: Mapping[str, Any]) -> None:
+    """Write a network's state and what is needed to build it again."""
+    save_tensors(path, network.state_dict(), record)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put tensors into a network.
+
+    Raises:
+        CheckpointError: at the first name or shape that does not fit; names it and the source.
+    """
+    own = network.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own:
+            raise CheckpointError(str(unknown_name(f"{source}: weights", name, own)))
+        if own[name].shape != tensor.shape:
+            raise CheckpointError(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
+    missing = [name for name in own if name not in tensors]
+    if missing:
+        raise CheckpointError(f"{source}: weights: {missing[0]!r} is missing, and {len(missing) - 1} more")
+    with torch.no_grad():
+        network.load_state_dict(dict(tensors))
