@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quietspike.core.contracts import FrameSplit
+from quietspike.core.errors import DataError
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -35,8 +36,13 @@ class Batches:
 
         Shape:
             frames [T, B, C, H, W] float32 and classes [B] int64.
+
+        Raises:
+            DataError: if the split is empty.
         """
         count = len(self.split)
+        if count == 0:
+            raise DataError("a split without samples cannot be cut into batches")
         if self.seed is None:
             order = torch.arange(count)
         else:
@@ -47,11 +53,11 @@ class Batches:
 
     def _collate(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         fetch_all = getattr(self.split, "__getitems__", None)
-        if fetch_all is not None:
-            frames, labels = fetch_all(indices)
+        fetched = [self.split[index] for index in indices] if fetch_all is None else fetch_all(indices)
+        if isinstance(fetched, tuple):
+            frames, labels = fetched
         else:
-            samples = [self.split[index] for index in indices]
-            frames = torch.stack([torch.as_tensor(frame) for frame, _ in samples])
-            labels = [label for _, label in samples]
+            frames = torch.stack([torch.as_tensor(frame) for frame, _ in fetched])
+            labels = [label for _, label in fetched]
         frames = torch.as_tensor(frames, dtype=torch.float32)
         return frames.transpose(0, 1).contiguous(), torch.as_tensor(labels, dtype=torch.int64)

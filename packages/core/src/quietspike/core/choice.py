@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -45,8 +46,8 @@ class Choice:
             raise OptionError(f"expected a name or a mapping with a name, not {value!r}")
         options = sorted((str(key), option) for key, option in value.items() if key != "name")
         for key, option in options:
-            if not isinstance(option, str | int | float | bool | None):
-                raise OptionError(f"{value['name']}: {key}={option!r} is not a number, text, true, false or null")
+            if not isinstance(option, str | int | float | bool | None) or not _finite(option):
+                raise OptionError(f"{value['name']}: {key}={option!r} is no finite number, text, true, false or null")
         return cls(value["name"], tuple(options))
 
     @property
@@ -61,6 +62,10 @@ class Choice:
         return {"name": self.name, **dict(self.options)} if self.options else self.name
 
 
+def _finite(option: Scalar) -> bool:
+    return not isinstance(option, float) or math.isfinite(option)
+
+
 def check_options(label: str, plugin: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Refuse an option that a plugin does not take.
 
@@ -70,7 +75,12 @@ def check_options(label: str, plugin: Callable[..., Any], options: Mapping[str, 
     parameters = inspect.signature(plugin).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    known = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+        or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty)
+    ]
     for option in options:
         if option not in known:
             raise OptionError(str(unknown_name(f"{label}: option", option, known)))

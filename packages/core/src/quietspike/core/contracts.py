@@ -103,7 +103,11 @@ class Backbone(Protocol):
 
 
 class FrameSplit(Protocol):
-    """A part of a data set, by index. ``__getitems__(indices)``, torch's batched fetch, is used where it exists."""
+    """A part of a data set, by index.
+
+    ``__getitems__(indices)``, torch's batched fetch, is used where it exists. It gives a list of samples, as torch's
+    ``Subset`` does, or the tuple of frames [B, T, C, H, W] and classes [B], which saves the stacking.
+    """
 
     def __len__(self) -> int:
         """How many samples."""
@@ -142,12 +146,16 @@ class EventDataset(Protocol):
 
 
 class Engine(Protocol):
-    """What runs trials: on this machine's processes, or on a cluster. See ``quietspike.search.engine``."""
+    """What runs the trainings of a search: processes on this machine, or a cluster.
 
-    def search(self, job: Any) -> None:
+    Registered as a callable without arguments. ``job`` is a ``quietspike.search.job.Job``, ``tasks`` are
+    ``quietspike.search.confirmation.Task``; ``watch()`` is to be called a few times a second, to show progress.
+    """
+
+    def search(self, job: Any, watch: Callable[[], None]) -> None:
         """Run trials until the job's study holds as many as asked for."""
         ...
 
-    def confirm(self, job: Any, tasks: Any) -> None:
-        """Train and measure each task's placement with its seed."""
+    def confirm(self, job: Any, tasks: Any, watch: Callable[[], None]) -> None:
+        """Run each task that has no outcome yet."""
         ...

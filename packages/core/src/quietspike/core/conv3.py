@@ -35,7 +35,7 @@ class Conv3(nn.Module):
         [T, B, C, H, W] → [B, classes].
 
     Raises:
-        OptionError: if there are not three widths and pools, or pooling leaves nothing.
+        OptionError: if there are not three widths and pools, one is below 1, or pooling leaves nothing.
 
     Source:
         Yao et al. 2023, Attention Spiking Neural Networks, Table 2 (three layers) and its repository.
@@ -59,6 +59,8 @@ class Conv3(nn.Module):
         neuron = neuron or LIF
         if len(widths) != 3 or len(pools) != 3:
             raise OptionError(f"widths={list(widths)}, pools={list(pools)}: conv3 takes three of each")
+        if min(*widths, *pools, *hidden) < 1:
+            raise OptionError(f"widths={list(widths)}, pools={list(pools)}, hidden={list(hidden)}: must be 1 or more")
         channels, height, width = input_shape
         for block, (out, pool) in enumerate(zip(widths, pools, strict=True), 1):
             layer = SpikingConv(f"block{block}", steps, (channels, out), attention, neuron, pool=pool, norm=norm)

@@ -35,6 +35,7 @@ def unknown_name(where: str, name: str, known: Iterable[str]) -> UnknownNameErro
     "dataset: no 'mine'; there are: nmnist"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    swapped = [other for other in known if sorted(other) == sorted(name)]  # difflib would prefer a letter left out
+    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
     return UnknownNameError(f"{where}: no {name!r}; {hint}")

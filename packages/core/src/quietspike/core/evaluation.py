@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quietspike.core.cost import Cost
+from quietspike.core.errors import DataError
 from quietspike.core.metering import CostMeter
 from quietspike.core.recipe import Recipe
 
@@ -32,7 +33,11 @@ class Evaluation:
 def evaluate(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe, device: torch.device
 ) -> Evaluation:
-    """Run a network over batches in evaluation mode; its training mode is as before afterwards."""
+    """Run a network over batches in evaluation mode; its training mode is as before afterwards.
+
+    Raises:
+        DataError: if there is no batch.
+    """
     was_training = network.training
     network.eval()
     loss, right, count = 0.0, 0, 0
@@ -44,4 +49,6 @@ def evaluate(
             right += int((scores.argmax(1) == labels).sum())
             count += len(labels)
     network.train(was_training)
+    if count == 0:
+        raise DataError("there is no sample to evaluate on")
     return Evaluation(loss / count, right / count, meter.cost())

@@ -27,7 +27,7 @@ class CostMeter:
     >>> with CostMeter(network) as meter:
     ...     _ = network(torch.zeros(4, 1, 2, 8, 8))
     >>> meter.cost().neurons
-    811
+    347
 
     Args:
         network: a backbone whose attention stands in ``Attend`` layers, whose synapses are ``nn.Conv2d`` and
@@ -73,8 +73,11 @@ def attention_macs(module: nn.Module, shape: tuple[int, ...]) -> AttentionMacs:
     if own is not None:
         return AttentionMacs(*own(shape))
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    was_training = module.training
+    module.eval()  # or these zeros would enter the statistics of a normalisation
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(shape[0], 1, *shape[1:], device=device))
+    module.train(was_training)
     return AttentionMacs(counter.get_total_flops() // 2, prod(shape))
 
 
@@ -99,7 +102,7 @@ def _parts(network: nn.Module) -> Iterator[tuple[str, nn.Module, Kind]]:
             kind, inside = "neuron", (*inside, f"{name}.")
             yield from _membranes(name, module)
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            kind = "synapse"
+            kind, inside = "synapse", (*inside, f"{name}.")
         elif any(True for _ in module.parameters(recurse=False)):
             kind = "other"
         else:

@@ -36,7 +36,7 @@ def build_plugin(registry: Registry[Callable[..., T]], chosen: Mapping[str, Any]
     label = f"{registry.kind}: {name}"
     check_options(label, plugin, options)
     for key in given.keys() & options.keys():
-        raise OptionError(f"{label}: {key} follows from the data set")
+        raise OptionError(f"{label}: {key} is no option; it follows from the rest of the experiment")
     try:
         return plugin(**options, **given)
     except QuietspikeError:
@@ -91,5 +91,5 @@ def _assemble(
         input_shape=dataset.input_shape,
         steps=dataset.steps,
         classes=len(dataset.classes),
-        neuron=functools.partial(build_plugin, NEURONS, neuron),
+        neuron=functools.partial(build_plugin, NEURONS, neuron, membrane=None),
     )

@@ -70,6 +70,7 @@ class LIF(nn.Module):
 
     Raises:
         OptionError: for a value out of its range.
+        UnknownNameError: for an unknown reset or surrogate.
 
     Source:
         Yao et al. 2023 (MA-SNN), eq. 1–3, and its repository's cell, gradient through the reset included.
@@ -159,7 +160,7 @@ class PLIF(nn.Module):
         membrane: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if tau <= 1:
+        if not tau > 1:
             raise OptionError(f"tau={tau}: must be over 1")
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
         self.threshold = threshold

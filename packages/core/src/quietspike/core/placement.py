@@ -13,7 +13,7 @@ from torch import nn
 
 from quietspike.core.choice import Choice, ChoiceLike, check_options
 from quietspike.core.contracts import Site
-from quietspike.core.errors import OptionError, QuietspikeError, unknown_name
+from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.registry import ATTENTION
 
 
@@ -48,10 +48,10 @@ class Placement(Mapping[str, Choice]):
         return len(self._choices)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._choices.items()))
+        return hash(self.json)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Placement) and self._choices == other._choices
+        return isinstance(other, Placement) and self.json == other.json
 
     def __repr__(self) -> str:
         return f"Placement({self.data})"
@@ -60,13 +60,10 @@ class Placement(Mapping[str, Choice]):
     def uniform(cls, choice: ChoiceLike, sites: Iterable[Site]) -> Placement:
         """The same attention at every convolution's ``current``.
 
-        Fully connected layers get what MA-SNN's code gives them: ``ta`` where the attention has a temporal dimension
-        (it takes a ``temporal_reduction``), with the options that ``ta`` takes too; else none.
+        Fully connected layers get what ``fit_to_site`` leaves of it.
         """
         chosen = Choice.of(choice)
-        connected = _fully_connected_part(chosen)
-        currents = [site for site in sites if site.signal == "current"]
-        return cls({site.name: chosen if site.spatial else connected for site in currents})
+        return cls({site.name: fit_to_site(chosen, site) for site in sites if site.signal == "current"})
 
     @property
     def data(self) -> dict[str, Any]:
@@ -77,6 +74,11 @@ class Placement(Mapping[str, Choice]):
     def json(self) -> str:
         """The canonical form: equal placements have equal text."""
         return json.dumps(self.data, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Placement:
+        """From the canonical form."""
+        return cls(json.loads(text))
 
     @property
     def digest(self) -> str:
@@ -122,8 +124,6 @@ def build_attention(choice: Choice, site: Site) -> nn.Module:
     check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
     try:
         return plugin(site, **dict(choice.options))
-    except QuietspikeError:
-        raise
     except (ValueError, TypeError) as error:
         raise OptionError(f"{site.name}: {choice.label}: {error}") from error
 
@@ -146,7 +146,17 @@ def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]
     return sites
 
 
-def _fully_connected_part(choice: Choice) -> Choice:
+def fit_to_site(choice: Choice, site: Site) -> Choice:
+    """The choice itself where the site has space; at a fully connected layer, what MA-SNN's code puts there.
+
+    That is ``ta`` where the attention has a temporal dimension (it takes a ``temporal_reduction``), with the options
+    that ``ta`` takes too, and else ``none``.
+
+    Raises:
+        UnknownNameError: if no such attention is installed.
+    """
+    if site.spatial or choice.name == "none":
+        return choice
     taken = inspect.signature(ATTENTION.get(choice.name)).parameters
     if "temporal_reduction" not in taken:
         return Choice("none")

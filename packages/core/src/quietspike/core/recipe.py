@@ -37,6 +37,7 @@ class Recipe:
 
     Raises:
         OptionError: for a value out of its range.
+        UnknownNameError: for an optimiser, schedule or loss that there is not.
     """
 
     # read by pydantic where the recipe is part of a configuration: unknown keys are refused
@@ -62,6 +63,11 @@ class Recipe:
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise OptionError(f"{key}={value}: must be positive")
+        for key in ("weight_decay", "momentum", "plateau_patience"):
+            if not getattr(self, key) >= 0:
+                raise OptionError(f"{key}={getattr(self, key)}: must not be negative")
+        if not 0 < self.plateau_factor < 1:
+            raise OptionError(f"plateau_factor={self.plateau_factor}: must lie between 0 and 1")
 
     def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimiser over the parameters."""
@@ -75,7 +81,7 @@ class Recipe:
         """The learning rate of the next epoch, from the validation losses of those before it.
 
         A function of the past and nothing else, so that a resumed run needs no scheduler's state. It equals torch's
-        ``CosineAnnealingLR`` (T_max = epochs) and ``ReduceLROnPlateau`` (its default threshold).
+        ``CosineAnnealingLR`` (T_max = epochs) and ``ReduceLROnPlateau`` (its default threshold and eps).
         """
         if self.schedule == "cosine":
             return self.learning_rate * (1 + math.cos(math.pi * len(validation_losses) / self.epochs)) / 2
@@ -86,7 +92,8 @@ class Recipe:
             else:
                 waited += 1
             if waited > self.plateau_patience:
-                rate, waited = rate * self.plateau_factor, 0
+                lower, waited = rate * self.plateau_factor, 0
+                rate = lower if rate - lower > 1e-8 else rate
         return rate
 
     def loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.errors import OptionError
+from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.neurons import gate_membrane, unroll
 from quietspike.core.surrogates import surrogate as find_surrogate
 
@@ -20,7 +20,7 @@ class SnntorchLeaky(nn.Module):
 
     Args:
         beta: share of the potential that is left after a step.
-        threshold: V_th; a potential must exceed it to fire.
+        threshold: V_th; a potential must exceed it to fire, with snnTorch's surrogates.
         reset: ``subtract``, ``zero`` or ``none``, snnTorch's ``reset_mechanism``.
         surrogate: as for ``LIF``; snnTorch's own are ``snntorch.atan`` and so on.
         surrogate_scale: as for ``LIF``.
@@ -32,7 +32,8 @@ class SnntorchLeaky(nn.Module):
         [T, B, ...] currents → [T, B, ...] spikes.
 
     Raises:
-        OptionError: for an unknown reset.
+        OptionError: for a β out of 0..1.
+        UnknownNameError: for an unknown reset or surrogate.
 
     Source:
         Eshraghian et al. 2023, Training Spiking Neural Networks Using Lessons From Deep Learning; ``snntorch.Leaky``.
@@ -54,7 +55,9 @@ class SnntorchLeaky(nn.Module):
         from snntorch import Leaky
 
         if reset not in RESET_MECHANISMS:
-            raise OptionError(f"reset={reset!r}: must be one of {', '.join(RESET_MECHANISMS)}")
+            raise unknown_name("reset", reset, RESET_MECHANISMS)
+        if not 0 <= beta <= 1:  # snnTorch clamps it without a word
+            raise OptionError(f"beta={beta}: must lie in 0..1")
         self.leaky = Leaky(
             beta=beta,
             threshold=threshold,
@@ -63,6 +66,7 @@ class SnntorchLeaky(nn.Module):
             learn_beta=learn_beta,
             learn_threshold=learn_threshold,
         )
+        Leaky.instances.remove(self.leaky)  # snnTorch's list of all neurons would keep it alive for ever
         self.membrane = membrane
 
     def forward(self, current: Tensor) -> Tensor:

@@ -53,12 +53,7 @@ def atan(alpha: float = 2.0) -> SpikeFunction:
 
 def sigmoid(alpha: float = 4.0) -> SpikeFunction:
     """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, section "Smoothed approaches"."""
-
-    def derivative(x: Tensor) -> Tensor:
-        s = torch.sigmoid(alpha * x)
-        return alpha * s * (1 - s)
-
-    return _with_derivative(derivative)
+    return _with_derivative(lambda x: alpha * torch.sigmoid(alpha * x) * torch.sigmoid(-alpha * x))
 
 
 def fast_sigmoid(slope: float = 25.0) -> SpikeFunction:
@@ -79,13 +74,14 @@ def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
 
     Args:
         name: one of ``SURROGATES``, or ``snntorch.<name>`` for one of snnTorch's (these fire at x > 0).
-        scale: its one parameter (half-width, α or slope), its own default where ``None``.
+        scale: its one parameter (half-width, α or slope), its own default where ``None``; of snnTorch's two, the slope
+            or the variance.
 
     Raises:
         UnknownNameError: if there is none of that name.
         OptionError: if the scale is not positive, or the function takes none.
     """
-    if scale is not None and scale <= 0:
+    if scale is not None and not scale > 0:
         raise OptionError(f"surrogate_scale={scale}: must be positive")
     factory = _snntorch_surrogate(name) if name.startswith("snntorch.") else SURROGATES.get(name)
     if factory is None:
@@ -100,15 +96,16 @@ def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
 
 
 def _scale_name(parameters: list[str]) -> str:
-    """Most have one parameter; those of snnTorch with two call the one that scales x ``slope``."""
-    return "slope" if "slope" in parameters else parameters[0]
+    """Most have one parameter; those of snnTorch with two call the one that is a scale ``slope`` or ``variance``."""
+    return next((name for name in ("slope", "variance") if name in parameters), parameters[0])
 
 
 def _snntorch_surrogate(name: str) -> Callable[..., SpikeFunction]:
     from snntorch import surrogate as theirs
 
     known = {key: value for key, value in vars(theirs).items() if inspect.isfunction(value) and not key.startswith("_")}
-    known.pop("custom_surrogate", None)
+    known.pop("custom_surrogate", None)  # takes a function
+    known.pop("LSO", None)  # snnTorch's own fails when it is called: it leaves an argument out
     short = name.removeprefix("snntorch.")
     if short not in known:
         raise unknown_name("surrogate", name, [f"snntorch.{key}" for key in known])

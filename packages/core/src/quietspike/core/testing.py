@@ -1,8 +1,9 @@
 """Conformance checks for plugin authors: each raises ``AssertionError`` saying which part of the contract is broken.
 
-from quietspike.core.testing import check_attention
-def test_mine():
-    check_attention(MyAttention)
+Two lines in a plugin's own tests::
+
+    def test_it_keeps_the_contract():
+        check_attention(MyAttention, channel_reduction=4)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from quietspike.core.batches import Batches
 from quietspike.core.contracts import EventDataset, Neuron, NeuronFactory, Site, SplitName
 from quietspike.core.layers import Attend
 from quietspike.core.metering import CostMeter, attention_macs
@@ -30,7 +32,8 @@ def check_neuron(plugin: NeuronFactory) -> None:
     """Spikes of the current's shape, no state between calls, steps equal to a whole, gradients, membrane, batch."""
     neuron = plugin()
     _expect(isinstance(neuron, nn.Module) and isinstance(neuron, Neuron), "a neuron is an nn.Module with step()")
-    current = _random(6, 3, 4, 5, 5).requires_grad_()
+    gain = torch.linspace(0, 1.5, 8 * 9 * 9).reshape(8, 9, 9)  # neurons that never fire, often, and just not yet
+    current = (_random(6, 3, 8, 9, 9) * gain).requires_grad_()
     spikes = neuron(current)
     _expect(spikes.shape == current.shape, f"spikes have shape {tuple(spikes.shape)}, not the current's")
     _expect(bool((spikes.sum() > 0) & torch.isfinite(spikes).all()), "a strong current gives no finite spikes")
@@ -41,14 +44,17 @@ def check_neuron(plugin: NeuronFactory) -> None:
         spike, state = stepper.step(now, state)
         stepped.append(spike)
     _expect(torch.allclose(torch.stack(stepped), spikes), "step() by step differs from forward()")
+    _expect(spikes.requires_grad, "no gradient reaches the current")
     spikes.sum().backward()
     _expect(current.grad is not None and bool(current.grad.abs().sum() > 0), "no gradient reaches the current")
     _check_membrane(plugin, current.detach())
     _check_batch(neuron, current.detach())
 
 
+@torch.random.fork_rng(devices=[])
 def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
     """Same shape, at ordinary and smallest sizes; gradients; each sample for itself; countable cost."""
+    torch.manual_seed(0)
     for steps, batch, channels, size in ((4, 3, 6, 5), (1, 1, 1, 1), (1, 2, 3, 4), (3, 1, 2, 2)):
         site = Site("block1.current", "current", steps, channels, spatial=True)
         module = plugin(site, **options).eval()
@@ -56,15 +62,18 @@ def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
         out = module(x)
         _expect(out.shape == x.shape, f"{tuple(x.shape)} became {tuple(out.shape)}")
         _expect(bool(torch.isfinite(out).all()), f"not finite at {tuple(x.shape)}")
-        if out.requires_grad:
-            out.sum().backward()
+        _expect(out.requires_grad, "no gradient reaches the input")
+        out.sum().backward()
+        _expect(x.grad is not None and bool(torch.isfinite(x.grad).all()), "the input's gradient is not finite")
         _check_batch(module, x.detach())
         macs = attention_macs(module, (steps, channels, size, size))
         _expect(min(macs) >= 0, f"macs() gives {macs}")
 
 
+@torch.random.fork_rng(devices=[])
 def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
     """Scores for each class, one module asked for at each site, all attention inside ``Attend``, countable spikes."""
+    torch.manual_seed(0)
     shape, steps, classes = options.pop("input_shape", (2, 32, 32)), 3, 4
     asked: list[Site] = []
 
@@ -102,11 +111,9 @@ def check_dataset(dataset: EventDataset) -> None:
         _expect(tuple(frames.shape) == shape, f"{name}: frames have shape {tuple(frames.shape)}, not {shape}")
         _expect(torch.equal(frames, again), f"{name}: sample 0 differs when it is read again")
         _expect(0 <= label < len(dataset.classes), f"{name}: class {label} of {len(dataset.classes)}")
-        fetch_all = getattr(split, "__getitems__", None)
-        if fetch_all is not None:
-            batch, labels = fetch_all([0, len(split) - 1])
-            _expect(torch.equal(torch.as_tensor(batch[0]), frames), f"{name}: __getitems__ differs from __getitem__")
-            _expect(int(labels[0]) == label, f"{name}: __getitems__ gives another class than __getitem__")
+        batch, labels = next(Batches(split, 2).epoch())
+        _expect(torch.equal(batch[:, 0], frames.to(torch.float32)), f"{name}: __getitems__ differs from __getitem__")
+        _expect(int(labels[0]) == label, f"{name}: __getitems__ gives another class than __getitem__")
 
 
 def _check_membrane(plugin: NeuronFactory, current: Tensor) -> None:

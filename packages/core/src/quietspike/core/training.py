@@ -105,7 +105,7 @@ def train(
         checkpoint: file to go on from.
 
     Raises:
-        DivergedError: when the loss is not finite; names epoch and step.
+        DivergedError: when the loss or its gradient is not finite; names epoch and step.
         CheckpointError: if the checkpoint is damaged, or of another network, recipe or seed.
     """
     device = device or torch.device("cpu")
@@ -164,8 +164,9 @@ def _train_epoch(
                 raise DivergedError(f"the loss is {value} in epoch {epoch + 1}, step {step}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm or math.inf)
+            if not norm.isfinite():  # seen here alone: a potential that is NaN never fires, so the loss stays finite
+                raise DivergedError(f"the gradient is {norm.item()} in epoch {epoch + 1}, step {step}")
             optimizer.step()
             total += value * len(labels)
             right += int((scores.argmax(1) == labels).sum())
@@ -192,9 +193,12 @@ def _resume(
     own = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
     load_weights(network, own, str(path))
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return [EpochRow.of(row) for row in record["rows"]]
+    try:
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return [EpochRow.of(row) for row in record["rows"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of this version ({type(error).__name__}: {error})") from error

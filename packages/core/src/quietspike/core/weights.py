@@ -29,7 +29,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write tensors and a JSON record beside them."""
-    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    copies = {  # of all, since safetensors refuses names that share memory, as tied weights do
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     write_whole(path, save(copies, metadata={"record": json.dumps(record)}))
 
 
@@ -41,12 +44,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            record = dict(json.loads((file.metadata() or {}).get("record", "{}")))
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (it is no mapping)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]})") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: not a whole safetensors file ({reason})") from None
 
 
 def save_weights(path: Path, network: nn.Module, record: Mapping[str, Any]) -> None:

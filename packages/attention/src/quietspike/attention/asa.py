@@ -1,0 +1,88 @@
+"""ASA-SNN's advanced spatial attention: important and sub-important features, each with a map of its own.
+
+    (1–5) m = important(X) ∈ {0, 1}^(T×C)                              see selection.py
+    (6)   Xᵢ = m·X,  gᵢ = σ(convᵢ [mean Xᵢ / λ; max Xᵢ]);   Xₛ = (1 − m)·X,  gₛ = σ(convₛ [mean Xₛ / (1 − λ); max Xₛ])
+    (7)   out = gᵢ·Xᵢ + gₛ·Xₛ
+
+Mean and maximum are over T and C, with the other group's features in them as zeros; hence the divisors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from quietspike.attention.checks import check_flag, check_odd, check_share, check_whole, require_space, require_time
+from quietspike.attention.pooling import average_and_max
+from quietspike.attention.selection import Selection
+from quietspike.attention.spatial import map_convolution
+from quietspike.core import AttentionMacs, Site
+
+
+class ASA(nn.Module):
+    """Select important features of each sample, and gate the two groups by two spatial maps.
+
+    At λ = 0 and λ = 1 no feature is important (nothing is selected, or everything by both rules): all are gated by
+    the sub-important map, and a divisor of 0 counts as 1.
+
+    Args:
+        site: where it is placed; reads ``steps``.
+        important: λ, the share of channels and of steps that is selected, 0 to 1.
+        reduction: how much narrower than T the hidden layer of the map along T is; 1 is one layer, T → T.
+        kernel: width of the two convolutions, odd.
+        trainable_selection: whether α, β and the map along T learn, by a straight-through gradient.
+
+    Shape:
+        [T, B, C, H, W] → the same.
+
+    Raises:
+        ValueError: if an option is out of its range, or the site has no space or shows one step at a time.
+
+    Source:
+        Yao et al. 2023, Inherent Redundancy in Spiking Neural Networks, and its code. Differs: selects sample by
+        sample, not by the batch's union; α, β and the map are buffers, or learn, see ``Selection``.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        important: float = 0.5,
+        reduction: int = 1,
+        kernel: int = 3,
+        trainable_selection: bool = False,
+    ) -> None:
+        super().__init__()
+        require_space("asa", site)
+        require_time("asa", site)
+        check_share("important", important)
+        check_whole("reduction", reduction)
+        check_odd("kernel", kernel)
+        check_flag("trainable_selection", trainable_selection)
+        self.important = important
+        self.selection = Selection(site.steps, important, reduction, trainable=trainable_selection)
+        self.conv_important = map_convolution(kernel)
+        self.conv_rest = map_convolution(kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The gated features."""
+        selected: Tensor = self.selection(x)
+        important = x * selected
+        rest = x - important
+        important_map = _weigh(self.conv_important, important, self.important)
+        rest_map = _weigh(self.conv_rest, rest, 1 - self.important)
+        return important * important_map + rest * rest_map
+
+    def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
+        """For one sample [T, C, H, W]; a feature is in one group, so it is multiplied once, and pooling has no MACs."""
+        convolutions = 2 * self.conv_rest.weight.numel() * math.prod(shape[2:])
+        return AttentionMacs(weights=self.selection.macs(shape) + convolutions, applying=math.prod(shape))
+
+
+def _weigh(conv: nn.Conv2d, group: Tensor, share: float) -> Tensor:
+    """The map [B, 1, H, W] of a group of features, made comparable with other shares of them."""
+    average, maximum = average_and_max(group, 2, 0)
+    weights: Tensor = conv(torch.cat((average[0] / (share or 1), maximum[0]), dim=1))
+    return weights.sigmoid()

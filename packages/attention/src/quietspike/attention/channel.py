@@ -1,0 +1,43 @@
+"""Channel attention: what.
+
+code:   g_C(X) = σ(MLP(avg X) + MLP(max X)) ∈ (0, 1)^C,           pooled over T, H, W: one weight for all steps
+paper:  g_C(X)[t] = σ(MLP(avg X[t]) + MLP(max X[t])) ∈ (0, 1)^C,  pooled over H, W, the MLP shared by the steps
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from quietspike.attention.bottleneck import Bottleneck
+from quietspike.attention.pooling import average_and_max
+
+
+class ChannelGate(nn.Module):
+    """One weight a channel, for all steps together or for each.
+
+    Args:
+        channels: C.
+        reduction: how much narrower the hidden layer is than C; its width is at least 1.
+        per_step: whether each step has its own weights, as in the paper.
+
+    Shape:
+        [T, B, C, H, W] → [1, B, C, 1, 1]; [T, B, C, 1, 1] if ``per_step``
+
+    Source:
+        Yao et al. 2023, Attention Spiking Neural Networks, CA; its code unless ``per_step``.
+    """
+
+    def __init__(self, channels: int, reduction: int, *, per_step: bool) -> None:
+        super().__init__()
+        self.per_step = per_step
+        self.mlp = Bottleneck(channels, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The weights of x; they do not multiply it yet."""
+        average, maximum = average_and_max(x, (3, 4)) if self.per_step else average_and_max(x, (3, 4), 0)
+        weights: Tensor = self.mlp(average.flatten(2), maximum.flatten(2))
+        return weights[..., None, None]
+
+    def macs(self, shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
+        return self.mlp.macs * (shape[0] if self.per_step else 1)

@@ -1,0 +1,33 @@
+"""Average and maximum: what an attention sees of the features.
+
+    avg = mean of x over the dimensions that are not weighed,  max = their maximum
+
+Pooling is additions and comparisons; it has no multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def average_and_max(x: Tensor, *over: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Pool over dimensions, which stay as size 1.
+
+    Args:
+        x: features.
+        over: dimensions, pooled one group after the other; a group of neighbours is pooled at once.
+
+    Shape:
+        [T, B, C, H, W], with ``(3, 4), 0`` → twice [1, B, C, 1, 1].
+
+    Source:
+        Yao et al. 2023, Attention Spiking Neural Networks: both poolings feed one set of weights. Differs: where
+        several elements share the maximum they share its gradient; the code's pooling gives it to one of them.
+    """
+    average = maximum = x
+    # Group by group: means of equal groups are the mean, and on a CPU one call over dimensions that are no neighbours,
+    # such as T and C, takes 30 times as long.
+    for dimensions in over:
+        average = average.mean(dimensions, keepdim=True)
+        maximum = maximum.amax(dimensions, keepdim=True)
+    return average, maximum

@@ -1,0 +1,73 @@
+"""Events of an event camera: one structured array a recording, and how to make, order and slice it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from quietspike.core.errors import DataError
+
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.uint8)])
+"""x: column; y: row, counted downwards; t: microseconds; p: 1 is ON (brighter), 0 is OFF (darker)."""
+
+Events: TypeAlias = npt.NDArray[np.void]
+"""A one-dimensional array of ``EVENT``."""
+
+
+def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> Events:
+    """Events from four columns.
+
+    A polarity above 0 is ON and any other OFF, so 0/1, -1/+1 and booleans all read alike.
+
+    >>> make_events(x=[3, 4], y=[1, 1], t=[10, 12], p=[True, False])["p"]
+    array([1, 0], dtype=uint8)
+
+    Raises:
+        DataError: if the columns differ in length, or a coordinate does not fit into 16 bits.
+    """
+    columns = {name: np.atleast_1d(np.asarray(column)) for name, column in {"x": x, "y": y, "t": t, "p": p}.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"events: columns of different lengths: {lengths}")
+    limits = np.iinfo(np.int16)
+    for name in ("x", "y"):
+        column = columns[name]
+        if column.size and (column.min() < limits.min or column.max() > limits.max):
+            raise DataError(f"events: {name} from {column.min()} to {column.max()} does not fit into 16 bits")
+    events = np.empty(lengths["t"], dtype=EVENT)
+    events["x"], events["y"], events["t"] = columns["x"], columns["y"], columns["t"]
+    events["p"] = columns["p"] > 0
+    return events
+
+
+def as_events(recording: npt.NDArray[Any]) -> Events:
+    """Events from any structured array with the fields x, y, t and p, such as tonic's.
+
+    Raises:
+        DataError: if a field is missing, or a coordinate does not fit.
+    """
+    names = recording.dtype.names or ()
+    missing = [name for name in ("x", "y", "t", "p") if name not in names]
+    if missing:
+        raise DataError(f"events: no field {', '.join(missing)} among {', '.join(names) or 'none'}")
+    return make_events(recording["x"], recording["y"], recording["t"], recording["p"])
+
+
+def sort_by_time(events: Events) -> Events:
+    """Events in order of time; those of one microsecond stay in their order. Sorted events come back as they are."""
+    if np.all(events["t"][1:] >= events["t"][:-1]):
+        return events
+    return events[np.argsort(events["t"], kind="stable")]
+
+
+def slice_by_time(events: Events, start: int, stop: int) -> Events:
+    """Events with start <= t < stop, in their order."""
+    return events[(events["t"] >= start) & (events["t"] < stop)]
+
+
+def inside(events: Events, width: int, height: int) -> Events:
+    """Events on a sensor of that size; those outside of it, which damaged recordings hold, are dropped."""
+    kept = (events["x"] >= 0) & (events["x"] < width) & (events["y"] >= 0) & (events["y"] < height)
+    return events if kept.all() else events[kept]

@@ -1,0 +1,157 @@
+"""The command line: each command is one call in Python."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
+from quietspike.core.contracts import SplitName
+from quietspike.search.config import describe_keys, load_experiment
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+PLAIN_WIDTH = 160
+"""Columns of a table that is written to a file or pipe."""
+
+OVERRIDES = "Any key of the experiment can be set: --train.epochs 5, --search.sampler tpe, --dataset.root PATH."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; says in one line what a user can mend, and then returns 2."""
+    console = Console() if sys.stdout.isatty() else Console(soft_wrap=True, width=PLAIN_WIDTH)
+    options, overrides = _parser().parse_known_args(arguments)
+    try:
+        result: int = options.run(options, overrides, console)
+    except QuietspikeError as error:
+        Console(stderr=True, soft_wrap=True).print(f"quietspike: {error}", highlight=False, markup=False)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        text = "Stopped; all that had ended is kept, and the same command goes on from there"
+        Console(stderr=True, soft_wrap=True).print(text, highlight=False)
+        return INTERRUPTED
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="quietspike", allow_abbrev=False, description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: object, text: str, *, experiment: bool = True) -> argparse.ArgumentParser:
+        keys = f"keys:\n{describe_keys()}" if experiment else None
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {OVERRIDES}" if experiment else text,
+            epilog=keys,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(run=run)
+        if experiment:
+            command.add_argument("experiment", nargs="?", type=Path, help="YAML file; the embedded default without it")
+        return command
+
+    add("search", _search, "Search where attention belongs, and confirm it on the test split")
+    train = add("train", _train, "Train one placement and measure it on the test split")
+    train.add_argument("--placement", default="none", help="YAML file, or an attention's name for it everywhere")
+    evaluate = add("evaluate", _evaluate, "Measure trained weights and print their cost by layer", experiment=False)
+    evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
+    evaluate.add_argument("--split", default="test", help="train, validation or test")
+    add("report", _report, "Print and write anew what a search has given so far")
+    add("sites", _sites, "Show the sites of the experiment's backbone and what may stand there")
+    add("list", _list, "Show all plugins that are installed", experiment=False)
+    ui = add("ui", _ui, "Open MLflow's page on the store of the runs")
+    ui.add_argument("--port", type=int, default=5000, help="of the page, on this machine")
+    return parser
+
+
+def _search(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.searching import run_search
+
+    run_search(load_experiment(options.experiment, overrides), console)
+    return 0
+
+
+def _train(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.single import read_placement, train_placement
+
+    experiment = load_experiment(options.experiment, overrides)
+    train_placement(experiment, read_placement(options.placement, experiment), console)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.single import evaluate_weights
+
+    if options.split not in get_args(SplitName):
+        raise OptionError(f"--split: {options.split!r} is none of {', '.join(get_args(SplitName))}")
+    evaluate_weights(options.weights, overrides, options.split, console)
+    return 0
+
+
+def _report(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.report import print_report, write_report
+    from quietspike.search.searching import read_search
+
+    result = read_search(load_experiment(options.experiment, overrides))
+    write_report(result)
+    print_report(result, console)
+    return 0
+
+
+def _sites(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.space import open_space
+
+    space = open_space(load_experiment(options.experiment, overrides))
+    table = Table(title=f"{space.size:,} placements")
+    for column in ("site", "signal", "T", "channels", "space", "candidates"):
+        table.add_column(column)
+    for site in space.sites:
+        candidates = ", ".join(choice.label for choice in space.choices.get(site.name, ())) or "not searched"
+        figures = (site.signal, str(site.steps), str(site.channels), "yes" if site.spatial else "no")
+        table.add_row(site.name, *figures, candidates)
+    console.print(table)
+    return 0
+
+
+def _list(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    _refuse(overrides)
+    table = Table()
+    for column in ("kind", "name", "from"):
+        table.add_column(column)
+    for registry in (ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS):
+        for name in registry.names():
+            table.add_row(registry.kind, name, registry.owner(name))
+        if not registry.names():
+            table.add_row(registry.kind, "none", f"pip install {registry.install}")
+        table.add_section()
+    console.print(table)
+    return 0
+
+
+def _ui(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.tracking import tracking_uri
+
+    uri = tracking_uri(load_experiment(options.experiment, overrides))
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise OptionError(f"{uri.removeprefix('sqlite:///')}: no runs are stored there yet")
+    if uri.startswith("http"):
+        console.print(f"The runs are at {uri}", highlight=False)
+        return 0
+    console.print(f"MLflow on http://127.0.0.1:{options.port} until Ctrl-C", highlight=False)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(options.port)]
+    return subprocess.run(command, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
+
+
+def _refuse(overrides: Sequence[str]) -> None:
+    if overrides:
+        raise OptionError(f"unexpected {overrides[0]!r}")

@@ -1,0 +1,139 @@
+"""After the search: its front and the uniform placements are trained anew and measured on the test split, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from quietspike.core import Placement
+from quietspike.core.errors import unknown_name
+from quietspike.core.weights import write_whole
+from quietspike.search.config import Experiment, expand_candidates
+from quietspike.search.execution import Training
+from quietspike.search.job import Job
+from quietspike.search.pareto import most_telling
+from quietspike.search.results import Confirmation, Outcome, TrialResult
+from quietspike.search.space import Space
+
+BEGUN = "begun"
+"""The file that says that a task was begun and has not ended."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of the confirmation.
+
+    Args:
+        placement: which attention where.
+        seed: another one than the search's.
+    """
+
+    placement: Placement
+    seed: int
+
+    def folder(self, search: Path) -> Path:
+        """Where its weights and its outcome lie, in the search's folder."""
+        return search / "confirm" / f"{self.placement.digest}-seed{self.seed}"
+
+    def outcome(self, search: Path) -> Outcome | None:
+        """What it gave; ``None`` while it has not ended."""
+        path = self.folder(search) / "outcome.json"
+        return Outcome.of(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    def record(self, job: Job, outcome: Outcome) -> None:
+        """Keep what it gave."""
+        write_whole(self.folder(job.folder) / "outcome.json", json.dumps(outcome.data).encode())
+
+    def run(self, job: Job, worker: int) -> None:
+        """Train, measure on the test split and keep the outcome, unless another worker does or did."""
+        folder = self.folder(job.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock", timeout=0):
+                if self.outcome(job.folder) is None:
+                    (folder / BEGUN).touch()
+                    training = Training(job.experiment, self.placement, self.seed, folder)
+                    params = {"seed": str(self.seed)}
+                    outcome = job.attempt(training, "confirmation", f"seed {self.seed}", params, worker, test=True)
+                    self.record(job, outcome)
+                    (folder / BEGUN).unlink()
+        except Timeout:
+            return
+
+    def abandoned(self, job: Job) -> bool:
+        """Whether its worker died; asking resets it."""
+        begun = self.folder(job.folder) / BEGUN
+        try:
+            with FileLock(begun.with_name("lock"), timeout=0):
+                was_begun = begun.exists()
+                begun.unlink(missing_ok=True)
+                return was_begun
+        except (Timeout, FileNotFoundError):
+            return False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is confirmed: each placement with each seed.
+
+    Args:
+        uniform: by placement, the candidate that it has everywhere.
+        front: the most telling of the search's front.
+        seeds: the same for all placements, so that differences can be paired.
+    """
+
+    uniform: Mapping[Placement, str]
+    front: Sequence[Placement]
+    seeds: range
+
+    @property
+    def placements(self) -> list[Placement]:
+        """Each once."""
+        return list(dict.fromkeys([*self.uniform, *self.front]))
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Seed by seed, so that an early stop leaves all placements comparable."""
+        return [Task(placement, seed) for seed in self.seeds for placement in self.placements]
+
+
+def plan_confirmation(experiment: Experiment, space: Space, front: Sequence[TrialResult]) -> Plan:
+    """What an experiment confirms of a front.
+
+    Raises:
+        UnknownNameError: if ``confirm.uniform`` names what is no candidate.
+    """
+    options, search = experiment.confirm, experiment.search
+    labels = list(space.uniform)
+    if options.uniform is not None:
+        labels = [choice.label for choice in expand_candidates(options.uniform)]
+    uniform: dict[Placement, str] = {}
+    for label in labels:
+        if label not in space.uniform:
+            raise unknown_name("confirm.uniform", label, space.uniform)
+        uniform.setdefault(space.uniform[label], label)
+    telling = most_telling(front, search.objective, search.hypervolume_reference, options.front)
+    first = experiment.seed + 1
+    return Plan(uniform, [trial.placement for trial in telling], range(first, first + options.seeds))
+
+
+def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:
+    """What the plan's tasks have given so far, by rising cost."""
+    confirmations = []
+    for placement in plan.placements:
+        tasks = [Task(placement, seed) for seed in plan.seeds]
+        ended = {task.seed: outcome for task in tasks if (outcome := task.outcome(experiment.folder)) is not None}
+        confirmation = Confirmation(
+            placement,
+            {seed: outcome for seed, outcome in ended.items() if outcome.reason is None},
+            uniform=plan.uniform.get(placement),
+            on_front=placement in plan.front,
+            failures={seed: outcome.reason for seed, outcome in ended.items() if outcome.reason is not None},
+        )
+        if confirmation.outcomes:
+            confirmations.append(confirmation)
+    return sorted(confirmations, key=lambda c: c.mean(experiment.search.objective))

@@ -1,0 +1,96 @@
+"""A search that is set up, as an engine and its workers see it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from quietspike.core import Placement
+from quietspike.core.weights import write_whole
+from quietspike.search.config import Experiment
+from quietspike.search.execution import Training, run_training, site_params
+from quietspike.search.pareto import find_front
+from quietspike.search.results import Outcome
+from quietspike.search.space import Space
+from quietspike.search.study import Claim, SearchStudy
+from quietspike.search.tracking import Tracker, describe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What workers are handed: plain data, and the work that they do with it.
+
+    Args:
+        experiment: what was asked for.
+        space: what is searched.
+        tracker: where runs are logged.
+    """
+
+    experiment: Experiment
+    space: Space
+    tracker: Tracker
+
+    @property
+    def folder(self) -> Path:
+        """Where the search keeps what it knows."""
+        return self.experiment.folder
+
+    @property
+    def workers(self) -> int:
+        """Trainings at once: as many as asked for, else one a GPU, else one for each ``threads`` cores."""
+        asked = self.experiment.search.workers
+        if asked:
+            return asked
+        if self.experiment.device != "cpu" and torch.cuda.is_available():
+            return 1 if ":" in self.experiment.device else torch.cuda.device_count()
+        return max(1, len(os.sched_getaffinity(0)) // self.threads)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a worker."""
+        return self.experiment.search.threads
+
+    def open_study(self) -> SearchStudy:
+        """The journal; each process opens its own."""
+        return SearchStudy(self.experiment, self.space, self.folder)
+
+    def run_trial(self, study: SearchStudy, claim: Claim, worker: int) -> None:
+        """Train a claimed placement, measure it on the validation split, record it; keep the front's weights."""
+        outcome = self.evaluate_claim(claim, worker)
+        study.finish(claim, outcome)
+        self.tidy(study)
+
+    def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
+        """What a claimed placement gives on the validation split; a failure is an outcome too."""
+        training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
+        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
+
+    def attempt(
+        self, training: Training, kind: str, name: str, params: Mapping[str, str], worker: int, *, test: bool = False
+    ) -> Outcome:
+        """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason."""
+        params = {**site_params(self.space.labels(training.placement)), **params}
+        try:
+            with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
+                return run_training(training, run, worker, test=test)
+        except Exception as error:  # a plugin may raise anything; the search goes on without this placement
+            write_whole(training.folder / "error.txt", traceback.format_exc().encode())
+            return Outcome.failed(describe(error))
+
+    def trial_folder(self, placement: Placement) -> Path:
+        """Where a trial keeps its checkpoint, weights, or the traceback of its failure."""
+        return self.folder / "trials" / placement.digest
+
+    def tidy(self, study: SearchStudy) -> None:
+        """Delete the weights of trials that others dominate."""
+        results = study.results()
+        kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
+        for trial in results:
+            if trial.number not in kept and trial.outcome.reason is None:
+                shutil.rmtree(self.trial_folder(trial.placement), ignore_errors=True)

@@ -1,0 +1,57 @@
+"""Two objectives at once: the front of non-dominated placements and the area that it dominates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from quietspike.search.results import Confirmation, TrialResult
+
+
+def find_front(trials: Iterable[TrialResult], objective: str) -> list[TrialResult]:
+    """The trials that no other dominates, by rising cost; of equals the first."""
+    done = [trial for trial in trials if trial.outcome.reason is None]
+    front: list[TrialResult] = []
+    for trial in sorted(done, key=lambda t: (t.outcome.totals[objective], -t.outcome.accuracy, t.number)):
+        if not front or trial.outcome.accuracy > front[-1].outcome.accuracy:
+            front.append(trial)
+    return front
+
+
+def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, float]) -> float:
+    """The area that points (accuracy, cost) dominate, in accuracy × decades of cost, up to the reference.
+
+    >>> round(hypervolume([(0.5, 1e3), (0.9, 1e4)], (0.0, 1e6)), 3)
+    2.3
+    """
+    area, best = 0.0, reference[0]
+    decades = sorted((math.log10(reference[1] / max(cost, 1e-300)), accuracy) for accuracy, cost in points)
+    for decade, accuracy in reversed(decades):
+        if decade > 0 and accuracy > best:
+            area += decade * (accuracy - best)
+            best = accuracy
+    return area
+
+
+def most_telling(
+    front: Sequence[TrialResult], objective: str, reference: tuple[float, float], count: int
+) -> list[TrialResult]:
+    """At most ``count`` of a front: those that together dominate most, chosen one after the other."""
+    chosen: list[TrialResult] = []
+
+    def area(trials: list[TrialResult]) -> float:
+        return hypervolume([(t.outcome.accuracy, t.outcome.totals[objective]) for t in trials], reference)
+
+    left = list(front)
+    while left and len(chosen) < count:
+        best = max(left, key=lambda trial: area([*chosen, trial]))
+        left.remove(best)
+        chosen.append(best)
+    return chosen
+
+
+def dominates(ours: Confirmation, theirs: Confirmation, objective: str) -> bool:
+    """Whether ours is no worse in both means and better in one."""
+    gain = ours.mean("accuracy") - theirs.mean("accuracy")
+    saving = theirs.mean(objective) - ours.mean(objective)
+    return gain >= 0 and saving >= 0 and gain + saving > 0

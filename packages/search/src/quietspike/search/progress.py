@@ -1,0 +1,84 @@
+"""Progress of a search: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from quietspike.search.results import Outcome, TrialResult
+
+
+class ProgressShow:
+    """Shows how far a phase is.
+
+    Args:
+        console: where.
+        title: of the phase.
+        total: pieces of work in it.
+        done: of these, ended before.
+    """
+
+    def __init__(self, console: Console, title: str, total: int, done: int) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._done = done
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True)
+        self._task = self._bar.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def show(self, lines: Sequence[str], note: str = "") -> None:
+        """Say what has ended since the last time.
+
+        Args:
+            lines: one for each piece of work.
+            note: best figures so far.
+        """
+        for line in lines:
+            self._done += 1
+            self._console.print(f"{self._title} {self._done}/{self._total}: {line}", highlight=False)
+        self._bar.update(self._task, completed=self._done, note=note)
+
+
+def trial_line(trial: TrialResult, objective: str) -> str:
+    """One line for a trial."""
+    return f"{trial.placement.label}: {outcome_text(trial.outcome, objective)}"
+
+
+def outcome_text(outcome: Outcome, objective: str) -> str:
+    """Accuracy and objective, or the reason of a failure."""
+    if outcome.reason is not None:
+        return f"failed: {outcome.reason}"
+    return f"accuracy {outcome.accuracy:.3f}, {amount(outcome.totals[objective], objective)}"
+
+
+def best_note(trials: Sequence[TrialResult], objective: str) -> str:
+    """Best accuracy and least cost so far."""
+    good = [trial.outcome for trial in trials if trial.outcome.reason is None]
+    if not good:
+        return ""
+    least = min(outcome.totals[objective] for outcome in good)
+    return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, fewest {amount(least, objective)}"
+
+
+def amount(value: float, objective: str) -> str:
+    """A cost with its unit.
+
+    >>> amount(12345.6, "spikes"), amount(0.51234, "energy")
+    ('12,346 spikes', '0.512 µJ')
+    """
+    if objective == "energy":
+        return f"{value:.3g} µJ"
+    return f"{value:,.0f} {objective.replace('_', ' ')}"

@@ -1,0 +1,133 @@
+"""What a search gives: trials, the front, and the confirmed figures of the placements that matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quietspike.core import Placement
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training gave.
+
+    Args:
+        accuracy: 0..1, of the validation split for a trial and of the test split for a confirmation.
+        totals: cost of a sample by name, as in ``Cost.totals``.
+        rates: firing rate by neuron layer.
+        seconds: of the training.
+        reason: why it failed; ``None`` where it did not.
+    """
+
+    accuracy: float = math.nan
+    totals: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str | None = None
+
+    def value(self, name: str) -> float:
+        """The accuracy, or a cost total."""
+        return self.accuracy if name == "accuracy" else self.totals[name]
+
+    @classmethod
+    def failed(cls, reason: str) -> Outcome:
+        """One that gave nothing."""
+        return cls(reason=reason)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Plain data; ``Outcome.of(outcome.data) == outcome``."""
+        return {**asdict(self), "accuracy": None if math.isnan(self.accuracy) else self.accuracy}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Outcome:
+        """From ``data``."""
+        return cls(**{**data, "accuracy": math.nan if data["accuracy"] is None else data["accuracy"]})
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial of the search, measured on the validation split."""
+
+    number: int
+    placement: Placement
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One placement, trained anew with several seeds and measured on the test split.
+
+    Args:
+        placement: which.
+        outcomes: by seed; those that failed are left out.
+        uniform: the candidate that it has everywhere; ``None`` for a mixed placement.
+        on_front: whether the search found it on the front.
+        failures: reasons, by seed.
+    """
+
+    placement: Placement
+    outcomes: Mapping[int, Outcome]
+    uniform: str | None = None
+    on_front: bool = False
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For people: what it has everywhere, or what it has where."""
+        if self.uniform is None:
+            return self.placement.label
+        return self.uniform if self.uniform == "none" else f"{self.uniform} everywhere"
+
+    def values(self, name: str) -> list[float]:
+        """Accuracy, or a cost total, by rising seed."""
+        return [self.outcomes[seed].value(name) for seed in sorted(self.outcomes)]
+
+    def mean(self, name: str) -> float:
+        """Mean over the seeds; NaN where all failed."""
+        values = self.values(name)
+        return float(np.mean(values)) if values else math.nan
+
+    def deviation(self, name: str) -> float:
+        """Sample standard deviation over the seeds; 0 for one seed."""
+        values = self.values(name)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What ``run_search`` gives back.
+
+    Args:
+        folder: where everything lies.
+        objective: what was minimised.
+        trials: all that ran to an end, failures included.
+        front: the trials that no other dominates, by rising cost.
+        hypervolume: of the front, in accuracy × decades of the objective.
+        confirmations: of the front and of uniform placements, by rising cost.
+    """
+
+    folder: Path
+    objective: str
+    trials: Sequence[TrialResult]
+    front: Sequence[TrialResult]
+    hypervolume: float
+    confirmations: Sequence[Confirmation]
+
+    def confirmed(self, uniform: str) -> Confirmation | None:
+        """The confirmation of a uniform placement; ``None`` where it was not confirmed."""
+        return next((c for c in self.confirmations if c.uniform == uniform), None)
+
+    @property
+    def best(self) -> Confirmation | None:
+        """The confirmed placement of least cost that is no less accurate than no attention, by their means."""
+        none = self.confirmed("none")
+        floor = none.mean("accuracy") if none else -math.inf
+        fit = [c for c in self.confirmations if c.mean("accuracy") >= floor]
+        return min(fit, key=lambda c: c.mean(self.objective), default=None)

@@ -1,0 +1,195 @@
+"""A whole search: prepare, try placements, confirm the best, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from quietspike.core import ENGINES, OptionError, QuietspikeError
+from quietspike.core.contracts import Engine
+from quietspike.core.training import resolve_device
+from quietspike.core.weights import write_whole
+from quietspike.search.config import Experiment
+from quietspike.search.confirmation import collect_confirmations, plan_confirmation
+from quietspike.search.data import open_dataset
+from quietspike.search.job import Job
+from quietspike.search.pareto import find_front, hypervolume
+from quietspike.search.progress import ProgressShow, best_note, outcome_text, trial_line
+from quietspike.search.provenance import provenance
+from quietspike.search.report import log_report, print_report, write_report
+from quietspike.search.results import SearchResult
+from quietspike.search.space import Space, open_space
+from quietspike.search.study import SearchStudy
+from quietspike.search.tracking import open_tracker
+
+SHOW_EVERY = 0.3
+"""Seconds between two looks at what has ended."""
+
+
+def run_search(experiment: Experiment, console: Console | None = None) -> SearchResult:
+    """Search where attention belongs, confirm the result on the test split and write it down.
+
+    A search that was interrupted goes on where it stopped: finished trials and confirmations are kept, and what was
+    under way is taken up at its last checkpoint.
+
+    Args:
+        experiment: what to search, and with what.
+        console: for progress and the report; nothing is printed where ``None``.
+
+    Returns:
+        Trials, front and confirmations; the files of ``SearchResult.folder`` hold the same.
+
+    Raises:
+        QuietspikeError: for a mistake in the experiment, before anything is trained; or if every trial failed.
+    """
+    console = console or Console(quiet=True)
+    engine = ENGINES.get(experiment.search.engine)()
+    resolve_device(experiment.device)
+    space = open_space(experiment)
+    plan_confirmation(experiment, space, [])
+    dataset = open_dataset(experiment)
+    with console.status("Preparing the data"):
+        for name in ("train", "validation", "test"):
+            dataset.split(name)
+    with _own_folder(experiment) as folder:
+        write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
+        job = Job(experiment, space, open_tracker(experiment, provenance()))
+        study = job.open_study()
+        job.tracker.end_orphans()
+        _announce(job, study, study.begin(), console)
+        status = "KILLED"
+        try:
+            _try_placements(engine, job, study, console)
+            _confirm(engine, job, study, console)
+            status = "FINISHED"
+        finally:
+            study.recover(blame=False)
+            job.tracker.end_orphans()
+            job.tracker.end(status)
+        result = collect_result(experiment, space, study)
+        write_report(result)
+        log_report(result, job)
+    print_report(result, console)
+    return result
+
+
+def read_search(experiment: Experiment) -> SearchResult:
+    """What a search has given so far; nothing is trained.
+
+    Raises:
+        OptionError: if it has not begun.
+    """
+    if not (experiment.folder / "study.journal").exists():
+        raise OptionError(f"{experiment.folder}: no search has begun there")
+    space = open_space(experiment)
+    return collect_result(experiment, space, SearchStudy(experiment, space, experiment.folder))
+
+
+def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> SearchResult:
+    """The result, from the journal and the confirmations' files."""
+    options = experiment.search
+    trials = study.results()
+    front = find_front(trials, options.objective)
+    points = [(trial.outcome.accuracy, trial.outcome.totals[options.objective]) for trial in front]
+    return SearchResult(
+        folder=experiment.folder,
+        objective=options.objective,
+        trials=trials,
+        front=front,
+        hypervolume=hypervolume(points, options.hypervolume_reference),
+        confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, front)),
+    )
+
+
+def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
+    objective = job.experiment.search.objective
+    total = min(job.experiment.search.trials, job.space.size)
+    seen = {trial.number for trial in study.results()}
+    with ProgressShow(console, "trial", total, len(seen)) as progress:
+
+        def look() -> None:
+            trials = study.results()
+            lines = [trial_line(trial, objective) for trial in trials if trial.number not in seen]
+            seen.update(trial.number for trial in trials)
+            progress.show(lines, best_note(trials, objective))
+
+        if len(seen) < total:
+            engine.search(job, _at_most_every(SHOW_EVERY, look))
+            look()
+    results = study.results()
+    if all(trial.outcome.reason is not None for trial in results):
+        raise QuietspikeError(f"every trial failed, the first with {results[0].outcome.reason}")
+
+
+def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
+    objective = job.experiment.search.objective
+    front = find_front(study.results(), objective)
+    tasks = plan_confirmation(job.experiment, job.space, front).tasks
+    for task in tasks:
+        task.abandoned(job)  # forget what an earlier driver's workers left unfinished
+    left = [task for task in tasks if task.outcome(job.folder) is None]
+    waiting = list(left)
+    with ProgressShow(console, "confirm", len(tasks), len(tasks) - len(left)) as progress:
+
+        def look() -> None:
+            ended = [(task, outcome) for task in waiting if (outcome := task.outcome(job.folder)) is not None]
+            for task, _ in ended:
+                waiting.remove(task)
+            progress.show([f"{t.placement.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
+
+        if left:
+            engine.confirm(job, left, _at_most_every(SHOW_EVERY, look))
+            look()
+
+
+def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:
+    done = len(study.results())
+    options = job.experiment.search
+    total = min(options.trials, job.space.size)
+    sites = ", ".join(job.space.choices)
+    console.print(f"Searching {job.space.size:,} placements over {sites}", highlight=False)
+    console.print(
+        f"{total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
+        highlight=False,
+    )
+    if done or recovered:
+        console.print(f"Going on: {done} trials are done, {recovered} were interrupted and run again", highlight=False)
+
+
+@contextmanager
+def _own_folder(experiment: Experiment) -> Iterator[Path]:
+    """The search's folder, for this driver alone.
+
+    Raises:
+        OptionError: if it cannot be written, or another search runs in it.
+    """
+    folder = experiment.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "driver.lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise OptionError(f"{folder}: another search runs there") from None
+    except OSError as error:
+        raise OptionError(f"output: {folder}: cannot be written: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def _at_most_every(seconds: float, look: Callable[[], None]) -> Callable[[], None]:
+    last = [0.0]
+
+    def maybe_look() -> None:
+        if time.monotonic() - last[0] >= seconds:
+            look()
+            last[0] = time.monotonic()
+
+    return maybe_look

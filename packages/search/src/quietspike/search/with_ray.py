@@ -1,0 +1,159 @@
+"""Ray Tune as an engine: the same study, on this machine or on the cluster that RAY_ADDRESS names.
+
+The journal is the search's only memory. Ray's own state is never restored: after a kill the study is opened again, what
+was under way is queued, and Ray Tune starts afresh with what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+
+import ray
+import torch
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from quietspike.core import Placement
+from quietspike.search.confirmation import Task
+from quietspike.search.job import Job
+from quietspike.search.processes import Watch
+from quietspike.search.results import Outcome
+from quietspike.search.study import STUDY_NAME, Claim, SearchStudy
+from quietspike.search.tracking import describe
+
+
+class RayEngine:
+    """Ray Tune runs the trials, Ray tasks the confirmation."""
+
+    def search(self, job: Job, watch: Watch) -> None:
+        """Run trials until the study has as many as asked for."""
+        study = job.open_study()
+        with _cluster(job):
+            trainable = tune.with_resources(tune.with_parameters(_run_trial, job=job), _resources(job))
+            tuner = tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=PlacementSearch(job, study),
+                    num_samples=-1,  # the study counts the budget
+                    max_concurrent_trials=job.workers,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="ray",
+                    storage_path=str(job.folder.resolve()),
+                    verbose=0,
+                    callbacks=[_WatchCallback(watch)],
+                ),
+            )
+            tuner.fit()
+        shutil.rmtree(job.folder / "ray", ignore_errors=True)
+
+    def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
+        """Run all tasks that have no outcome yet."""
+        resources = _resources(job)
+        with _cluster(job):
+            shared = ray.put(job)
+            remote = ray.remote(num_cpus=resources["cpu"], num_gpus=resources["gpu"], max_retries=2)(_run_task)
+            pending = {remote.remote(shared, task): task for task in tasks}
+            while pending:
+                done, _ = ray.wait(list(pending), timeout=0.5)
+                for reference in done:
+                    task = pending.pop(reference)
+                    try:
+                        ray.get(reference)
+                    except RayError as error:
+                        task.record(job, Outcome.failed(describe(error)))
+                watch()
+
+
+class PlacementSearch(OptunaSearch):
+    """OptunaSearch on the search's own study: suggestions are claims, so that both engines visit the same placements.
+
+    Args:
+        job: the space.
+        study: the journal.
+    """
+
+    def __init__(self, job: Job, study: SearchStudy) -> None:
+        super().__init__(
+            job.space.distributions,
+            metric=["accuracy", job.experiment.search.objective],
+            mode=["max", "min"],
+            storage=study.storage,
+            study_name=STUDY_NAME,
+        )
+        self._job = job
+        self._journal = study
+        self._claims: dict[str, Claim] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next placement; ``None`` while a running trial may still be lost and come back."""
+        claim = self._journal.claim()
+        if claim is None:
+            return None if self._claims else str(Searcher.FINISHED)
+        self._claims[trial_id] = claim
+        return {"number": claim.number, "placement": claim.placement.json}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Record a trial's outcome; a worker that died gives none, and its placement is queued again."""
+        claim = self._claims.pop(trial_id)
+        if error or not result or "outcome" not in result:
+            self._journal.lose(claim)
+            self._job.tracker.end_orphans()
+            return
+        self._journal.finish(claim, Outcome.of(result["outcome"]))
+        self._job.tidy(self._journal)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has everything."""
+
+
+class _WatchCallback(tune.Callback):
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._watch()
+
+
+def _run_trial(config: dict[str, Any], job: Job) -> dict[str, Any]:
+    torch.set_num_threads(job.threads)
+    claim = Claim(config["number"], Placement.from_json(config["placement"]))
+    return {"outcome": job.evaluate_claim(claim, worker=0).data}
+
+
+def _run_task(job: Job, task: Task) -> None:
+    torch.set_num_threads(job.threads)
+    task.run(job, worker=0)
+
+
+def _resources(job: Job) -> dict[str, float]:
+    on_gpu = job.experiment.device != "cpu" and torch.cuda.is_available()
+    return {"cpu": float(job.threads), "gpu": 1.0 if on_gpu else 0.0}
+
+
+@contextmanager
+def _cluster(job: Job) -> Iterator[None]:
+    """The cluster that Ray is connected to, or that RAY_ADDRESS names, or one on this machine for as long as this."""
+    if ray.is_initialized():
+        yield
+        return
+    own = "RAY_ADDRESS" not in os.environ
+    cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
+    try:
+        yield
+    finally:
+        ray.shutdown()

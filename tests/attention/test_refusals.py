@@ -1,0 +1,121 @@
+"""What cannot be built, and that it is said in one line that names the site and the option."""
+
+import pytest
+
+from quietspike.attention import ASA, MultiDimensionalAttention, ca, csa, none, sa, ta, tca, tcsa, tsa
+from quietspike.attention.joint import NoAttention
+from quietspike.core import Choice, OptionError, Placement, Site
+from quietspike.core.placement import build_attention
+
+CONVOLUTION = Site("block1.current", "current", steps=4, channels=6, spatial=True)
+CONNECTED = Site("fc1.current", "current", steps=4, channels=6, spatial=False)
+MEMBRANE = Site("block1.membrane", "membrane", steps=1, channels=6, spatial=True)
+INPUT = Site("block1.input", "input", steps=4, channels=2, spatial=True)
+PLUGINS = {"ta": ta, "ca": ca, "sa": sa, "tca": tca, "tsa": tsa, "csa": csa, "tcsa": tcsa, "asa": ASA}
+TEMPORAL = ["ta", "tca", "tsa", "tcsa", "asa"]
+
+
+def refusal(site, name, **options):
+    with pytest.raises(OptionError) as caught:
+        Placement({site.name: {"name": name, **options}})(site)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS.keys() - {"ta"}))
+def test_fully_connected_layers_take_ta_alone(name):
+    with pytest.raises(ValueError, match=f"^{name} needs space; fully connected layers take ta$"):
+        PLUGINS[name](CONNECTED)
+    assert refusal(CONNECTED, name) == f"fc1.current: {name}: {name} needs space; fully connected layers take ta"
+
+
+@pytest.mark.parametrize("name", TEMPORAL)
+def test_a_membrane_takes_nothing_temporal(name):
+    message = f"{name} needs more than one step; a membrane site shows one at a time"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        PLUGINS[name](MEMBRANE)
+    assert refusal(MEMBRANE, name) == f"block1.membrane: {name}: {message}"
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_all_other_places_are_allowed(name):
+    for site in (CONVOLUTION, INPUT) if name in TEMPORAL else (CONVOLUTION, INPUT, MEMBRANE):
+        PLUGINS[name](site)
+
+
+def test_ta_stands_at_a_fully_connected_layer_and_none_anywhere():
+    assert isinstance(ta(CONNECTED), MultiDimensionalAttention)
+    assert all(isinstance(none(site), NoAttention) for site in (CONVOLUTION, CONNECTED, MEMBRANE, INPUT))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sa", {"kernel": 4}, "sa(kernel=4): kernel must be an odd number of at least 1, not 4"),
+        ("tcsa", {"kernel": 0}, "tcsa(kernel=0): kernel must be an odd number of at least 1, not 0"),
+        ("csa", {"kernel": -3}, "csa(kernel=-3): kernel must be an odd number of at least 1, not -3"),
+        ("asa", {"kernel": 2}, "asa(kernel=2): kernel must be an odd number of at least 1, not 2"),
+        ("tsa", {"kernel": 3.0}, "tsa(kernel=3.0): kernel must be an odd number of at least 1, not 3.0"),
+        (
+            "ta",
+            {"temporal_reduction": 0},
+            "ta(temporal_reduction=0): temporal_reduction must be a whole number of at least 1, not 0",
+        ),
+        (
+            "ca",
+            {"channel_reduction": -8},
+            "ca(channel_reduction=-8): channel_reduction must be a whole number of at least 1, not -8",
+        ),
+        (
+            "ca",
+            {"channel_reduction": True},
+            "ca(channel_reduction=True): channel_reduction must be a whole number of at least 1, not True",
+        ),
+        ("asa", {"reduction": 1.5}, "asa(reduction=1.5): reduction must be a whole number of at least 1, not 1.5"),
+        ("asa", {"important": 1.5}, "asa(important=1.5): important must be a number from 0 to 1, not 1.5"),
+        ("asa", {"important": "0.5"}, "asa(important=0.5): important must be a number from 0 to 1, not '0.5'"),
+        (
+            "asa",
+            {"trainable_selection": "False"},
+            "asa(trainable_selection=False): trainable_selection must be true or false, not 'False'",
+        ),
+        ("ca", {"per_step": 1}, "ca(per_step=1): per_step must be true or false, not 1"),
+        ("sa", {"per_step": "no"}, "sa(per_step=no): per_step must be true or false, not 'no'"),
+        ("ta", {"relu": None}, "ta(relu=None): relu must be true or false, not None"),
+    ],
+)
+def test_a_value_out_of_range(name, options, message):
+    assert refusal(CONVOLUTION, name, **options) == f"block1.current: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("ta", "channel_reduction"),
+        ("ta", "kernel"),
+        ("ta", "per_step"),
+        ("ca", "temporal_reduction"),
+        ("ca", "kernel"),
+        ("sa", "channel_reduction"),
+        ("tca", "kernel"),
+        ("tsa", "channel_reduction"),
+        ("csa", "temporal_reduction"),
+        ("asa", "temporal_reduction"),
+        ("none", "kernel"),
+    ],
+)
+def test_a_variant_takes_no_option_of_another(name, option):
+    with pytest.raises(OptionError, match=rf"^block1.current: {name}: option: no '{option}'") as caught:
+        build_attention(Choice.of({"name": name, option: 3}), CONVOLUTION)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_share_that_is_no_number():
+    with pytest.raises(ValueError, match=r"^important must be a number from 0 to 1, not nan$"):
+        ASA(CONVOLUTION, important=float("nan"))
+
+
+def test_no_gate_is_no_attention():
+    with pytest.raises(ValueError, match="at least one gate"):
+        MultiDimensionalAttention(None, None, None, relu=True)

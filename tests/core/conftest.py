@@ -1,0 +1,84 @@
+"""A data set small enough to be learnt in seconds, networks to learn it, and plugins registered for one test."""
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import nn
+
+from quietspike.core.networks import build_network
+
+settings.register_profile("core", deadline=None)
+settings.load_profile("core")
+
+
+class ToySplit:
+    def __init__(self, frames, labels):
+        self.frames = frames
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.frames[index], int(self.labels[index])
+
+
+class ToyDataset:
+    """Three classes: a bar of events in the upper, middle or lower rows, among noise events."""
+
+    classes = ("upper", "middle", "lower")
+    steps = 4
+    input_shape = (2, 8, 8)
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def split(self, name):
+        size = {"train": 36, "validation": 18, "test": 18}[name]
+        generator = torch.Generator().manual_seed(100 * self.seed + size + (name == "test"))
+        labels = torch.arange(size) % 3
+        frames = torch.rand(size, self.steps, *self.input_shape, generator=generator)
+        bar = torch.zeros(size, 1, 1, 8, 1)
+        for row in range(8):
+            bar[:, 0, 0, row, 0] = (labels == row * 3 // 8).float()
+        return ToySplit((frames < 0.05 + 0.6 * bar).float(), labels)
+
+
+SMALL = {"name": "conv3", "widths": [4, 4, 4], "hidden": [12]}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def toy():
+    return ToyDataset()
+
+
+@pytest.fixture
+def build(toy):
+    """A function that builds a fresh small network for the toy set."""
+
+    def build_small(attention=None, neuron="lif", seed=0, **options):
+        return build_network({**SMALL, **options}, {"name": neuron}, attention, toy, seed)
+
+    return build_small
+
+
+@pytest.fixture
+def with_dropout():
+    """Attention whose output is random while training."""
+    return lambda site: nn.Dropout(0.2)
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """``registry.register`` for the length of one test."""
+
+    def register_here(registry, name, plugin):
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+        registry.register(name, plugin)
+
+    return register_here

@@ -1,0 +1,169 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from quietspike.core import OptionError, Placement, Site, list_sites
+from quietspike.core.conv3 import Conv3
+from quietspike.core.metering import CostMeter
+
+# DVS128 Gesture: T = 60, c_ratio 8, t_ratio 5, kernel 3
+PARAMETERS = {
+    "none": 2_324_065,
+    "ta": 2_331_265,
+    "ca": 2_333_281,
+    "sa": 2_324_119,
+    "tca": 2_340_481,
+    "tsa": 2_331_319,
+    "csa": 2_333_335,
+    "tcsa": 2_340_535,
+}
+SMALL = {"input_shape": (2, 8, 8), "steps": 5, "classes": 3, "widths": (4, 6, 5), "hidden": (7,)}
+
+
+def parameters_of(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def reference_scores(network, frames, pools):
+    """The same network from torch's functions and its weights."""
+    weights = network.state_dict()
+
+    def norm(x, layer):
+        names = ("running_mean", "running_var", "weight", "bias")
+        return functional.batch_norm(x, *(weights[f"{layer}.norm.{name}"] for name in names))
+
+    def fire(current):
+        h, spikes = torch.zeros_like(current[0]), []
+        for x in current:
+            u = h + x
+            s = (u >= 0.3).to(x.dtype)
+            h = 0.3 * u * (1 - s)
+            spikes.append(s)
+        return torch.stack(spikes)
+
+    x = frames
+    for number, pool in enumerate(pools, 1):
+        layer = f"block{number}"
+        conv = [
+            functional.conv2d(f, weights[f"{layer}.conv.weight"], weights[f"{layer}.conv.bias"], padding=1) for f in x
+        ]
+        x = fire(torch.stack([functional.avg_pool2d(norm(f, layer), pool) for f in conv]))
+    x = x.flatten(2)
+    for layer in ("fc1", "fc2"):
+        linear = [functional.linear(f, weights[f"{layer}.linear.weight"], weights[f"{layer}.linear.bias"]) for f in x]
+        x = fire(torch.stack([norm(f, layer) for f in linear]))
+    return x.mean(0)
+
+
+def test_it_has_the_size_of_the_papers_network():
+    assert parameters_of(Conv3()) == PARAMETERS["none"]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_variant_of_the_attention_has_the_references_size(name):
+    with torch.device("meta"):
+        network = Conv3(attention=Placement.uniform(name, list_sites(Conv3)))
+    assert parameters_of(network) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(("classes", "neurons"), [(11, 106_763), (20, 106_772)])
+def test_it_has_the_papers_neurons(classes, neurons):
+    network = Conv3(steps=2, classes=classes).eval()
+    with torch.no_grad(), CostMeter(network) as meter:
+        network(torch.zeros(2, 1, 2, 32, 32))
+    assert meter.cost().neurons == neurons
+
+
+def test_normalisation_can_be_left_out():
+    connected = 2 * (256 + 11)
+    assert parameters_of(Conv3(fc_norm=False)) == PARAMETERS["none"] - connected
+    assert parameters_of(Conv3(fc_norm=False, norm=False)) == PARAMETERS["none"] - connected - 2 * (64 + 128 + 128)
+
+
+def test_its_sites_are_those_of_its_layers():
+    spatial = [
+        Site(f"block{number}.{signal}", signal, 60, channels, spatial=True)
+        for number, widths in enumerate([(2, 64), (64, 128), (128, 128)], 1)
+        for signal, channels in zip(("input", "current"), widths, strict=True)
+    ]
+    connected = [Site(f"fc{n}.current", "current", 60, width, spatial=False) for n, width in enumerate([256, 11], 1)]
+    assert list_sites(Conv3) == spatial + connected
+
+
+@pytest.mark.parametrize("pools", [(1, 2, 2), (2, 1, 3), (1, 1, 1)])
+def test_it_computes_what_its_description_says(pools):
+    torch.manual_seed(0)
+    network = Conv3(**{**SMALL, "hidden": (20,), "classes": 30}, pools=pools).double()
+    frames = torch.rand(5, 4, 2, 8, 8, dtype=torch.float64) * 3
+    network(frames)  # so that the statistics are not those of a fresh network
+    network.eval()
+    scores = network(frames)
+    assert torch.equal(scores, reference_scores(network, frames, pools))
+    assert 0 < scores.mean() < 1
+
+
+def test_attention_stands_before_the_convolution_and_before_the_neuron():
+    seen = {}
+
+    class Look(nn.Module):
+        def __init__(self, site):
+            super().__init__()
+            self.site = site
+
+        def forward(self, x):
+            seen[self.site.name] = tuple(x.shape)
+            return x
+
+    Conv3(**SMALL, pools=(2, 1, 3), attention=Look)(torch.rand(5, 4, 2, 8, 8))
+    assert seen == {
+        "block1.input": (5, 4, 2, 8, 8),
+        "block1.current": (5, 4, 4, 4, 4),
+        "block2.input": (5, 4, 4, 4, 4),
+        "block2.current": (5, 4, 6, 4, 4),
+        "block3.input": (5, 4, 6, 4, 4),
+        "block3.current": (5, 4, 5, 1, 1),
+        "fc1.current": (5, 4, 7),
+        "fc2.current": (5, 4, 3),
+    }
+
+
+@pytest.mark.parametrize("site", ["block1.current", "block3.input", "fc1.current", "fc2.current"])
+def test_what_attention_gives_is_used(site):
+    torch.manual_seed(0)
+
+    class Flood(nn.Module):
+        def forward(self, x):
+            return x * 0 + 100
+
+    network = Conv3(**SMALL, attention=lambda place: Flood() if place.name == site else nn.Identity()).eval()
+    frames = torch.rand(5, 2, 2, 8, 8)
+    assert torch.equal(network(frames), network(5 * frames))
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(1, 1), (1, 3), (4, 1)])
+def test_one_step_and_one_sample_work(steps, batch):
+    network = Conv3(**{**SMALL, "steps": steps}).eval()
+    assert network(torch.rand(steps, batch, 2, 8, 8)).shape == (batch, 3)
+
+
+def test_more_and_fewer_hidden_layers():
+    assert [site.name for site in list_sites(Conv3, hidden=())][-1] == "fc1.current"
+    assert [site.channels for site in list_sites(Conv3, hidden=(9, 8))][-3:] == [9, 8, 11]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": (4, 4)}, "widths=[4, 4], pools=[1, 2, 2]: conv3 takes three of each"),
+        ({"pools": (1, 2, 2, 2)}, "widths=[4, 6, 5], pools=[1, 2, 2, 2]: conv3 takes three of each"),
+        ({"pools": (4, 4, 1)}, "pools=[4, 4, 1]: nothing is left of an input of 8×8"),
+        ({"pools": (0, 1, 1)}, "widths=[4, 6, 5], pools=[0, 1, 1], hidden=[7]: must be 1 or more"),
+        ({"widths": (4, -1, 4)}, "widths=[4, -1, 4], pools=[1, 2, 2], hidden=[7]: must be 1 or more"),
+        ({"hidden": (0,)}, "widths=[4, 6, 5], pools=[1, 2, 2], hidden=[0]: must be 1 or more"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(options, message):
+    with pytest.raises(OptionError) as caught:
+        Conv3(**{**SMALL, **options})
+    assert str(caught.value) == message

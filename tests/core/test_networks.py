@@ -1,0 +1,128 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quietspike.core import BACKBONES, NEURONS, OptionError, Placement, UnknownNameError
+from quietspike.core.conv3 import Conv3
+from quietspike.core.networks import build_network, build_plugin, find_sites
+from quietspike.core.neurons import PLIF
+
+SMALL = {"name": "conv3", "widths": [4, 4, 4], "hidden": [12]}
+
+
+def weights_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_equal_arguments_give_equal_weights_and_another_seed_gives_others(toy):
+    arguments = (SMALL, {"name": "lif"}, None, toy)
+    network = build_network(*arguments, 3)
+    torch.rand(5)
+    assert weights_equal(build_network(*arguments, 3), network)
+    assert not weights_equal(build_network(*arguments, 4), network)
+
+
+def test_global_generators_are_left_alone(toy):
+    states = torch.get_rng_state(), random.getstate(), str(np.random.get_state())  # noqa: NPY002 (it must not be used)
+    build_network(SMALL, {"name": "lif"}, None, toy, 3)
+    find_sites(SMALL, {"name": "lif"}, toy)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), str(np.random.get_state())) == states[1:]  # noqa: NPY002
+
+
+def test_shape_steps_and_classes_come_from_the_data_set(toy):
+    network = build_network(SMALL, {"name": "lif"}, None, toy, 0)
+    assert isinstance(network, Conv3)
+    assert network.block1.conv.in_channels == 2
+    assert network.fc1.linear.in_features == 4 * 2 * 2
+    assert network.fc2.linear.out_features == 3
+    assert network.block1.current.site.steps == 4
+
+
+def test_every_layer_gets_its_own_neuron_with_the_options(toy):
+    network = build_network(SMALL, {"name": "plif", "tau": 4.0, "threshold": 0.5}, None, toy, 0)
+    neurons = [module for module in network.modules() if isinstance(module, PLIF)]
+    assert len(set(neurons)) == 5
+    assert all(torch.sigmoid(neuron.w).item() == pytest.approx(0.25) for neuron in neurons)
+    assert all(neuron.threshold == 0.5 for neuron in neurons)
+
+
+def test_the_sites_are_those_of_the_network(toy):
+    asked = []
+
+    def record(site):
+        asked.append(site)
+        return nn.Identity()
+
+    build_network(SMALL, {"name": "lif"}, record, toy, 0)
+    assert find_sites(SMALL, {"name": "lif"}, toy) == asked
+    assert len(asked) == 8
+
+
+def test_a_backbone_may_hand_attention_to_its_neurons(toy, register):
+    class Probe(nn.Module):
+        def __init__(self, *, input_shape, steps, classes, attention=None, neuron=None):
+            super().__init__()
+            self.neuron = neuron(membrane=nn.Identity())
+
+    register(BACKBONES, "probe", Probe)
+    network = build_network({"name": "probe"}, {"name": "lif", "decay": 0.5}, None, toy, 0)
+    assert isinstance(network.neuron.membrane, nn.Identity)
+    assert network.neuron.decay == 0.5
+
+
+@pytest.mark.parametrize(
+    ("backbone", "neuron", "kind", "message"),
+    [
+        ({"name": "conv33"}, {"name": "lif"}, UnknownNameError, "backbones: no 'conv33'; did you mean 'conv3'?"),
+        (SMALL, {"name": "lff"}, UnknownNameError, "neurons: no 'lff'; did you mean 'lif'?"),
+        (
+            {**SMALL, "width": [1, 2, 3]},
+            {"name": "lif"},
+            OptionError,
+            "backbones: conv3: option: no 'width'; did you mean 'widths'?",
+        ),
+        (
+            SMALL,
+            {"name": "lif", "treshold": 1},
+            OptionError,
+            "neurons: lif: option: no 'treshold'; did you mean 'threshold'?",
+        ),
+        (SMALL, {"name": "lif", "decay": 2}, OptionError, "decay=2: must lie in 0..1"),
+        (
+            {**SMALL, "steps": 9},
+            {"name": "lif"},
+            OptionError,
+            "backbones: conv3: steps is no option; it follows from the rest of the experiment",
+        ),
+        (
+            SMALL,
+            {"name": "lif", "membrane": "ca"},
+            OptionError,
+            "neurons: lif: membrane is no option; it follows from the rest of the experiment",
+        ),
+    ],
+)
+def test_a_wrong_name_or_option_is_one_line(toy, backbone, neuron, kind, message):
+    for build in (lambda: build_network(backbone, neuron, None, toy, 0), lambda: find_sites(backbone, neuron, toy)):
+        with pytest.raises(kind) as caught:
+            build()
+        assert str(caught.value) == message
+
+
+def test_a_site_that_there_is_not_is_found_before_anything_is_built(toy):
+    with pytest.raises(UnknownNameError, match=r"^site: no 'block4.current'; did you mean 'block[123].current'\?$"):
+        build_network(SMALL, {"name": "lif"}, Placement({"block4.current": "no such attention"}), toy, 0)
+
+
+def test_what_a_plugin_refuses_is_labelled_with_its_name(register):
+    def choosy(*, size=1):
+        raise ValueError(f"size {size} is too small")
+
+    register(NEURONS, "choosy", choosy)
+    with pytest.raises(OptionError, match=r"^neurons: choosy: size 3 is too small$"):
+        build_plugin(NEURONS, {"name": "choosy", "size": 3})

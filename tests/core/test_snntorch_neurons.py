@@ -1,0 +1,95 @@
+import pytest
+import snntorch
+import torch
+from snntorch import surrogate as theirs
+from torch import nn
+
+from quietspike.core import OptionError, UnknownNameError
+from quietspike.core.snntorch_neurons import SnntorchLeaky
+
+
+def currents(*shape):
+    return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def run_by_hand(leaky, current):
+    potential, spikes = torch.zeros_like(current[0]), []
+    for now in current:
+        spike, potential = leaky(now, potential)
+        spikes.append(spike)
+    return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_it_is_snntorchs_leaky(reset, beta):
+    ours, hand = (currents(12, 3, 20).requires_grad_() for _ in range(2))
+    leaky = snntorch.Leaky(beta=beta, threshold=0.8, reset_mechanism=reset, spike_grad=theirs.fast_sigmoid(slope=5))
+    options = {"surrogate": "snntorch.fast_sigmoid", "surrogate_scale": 5}
+    spikes = SnntorchLeaky(beta=beta, threshold=0.8, reset=reset, **options)(ours)
+    expected = run_by_hand(leaky, hand)
+    assert torch.equal(spikes, expected)
+    assert 0.05 < spikes.mean() < 0.95
+    above = torch.linspace(-1, 1, spikes.numel()).reshape(spikes.shape)
+    (spikes * above).sum().backward()
+    (expected * above).sum().backward()
+    assert torch.equal(ours.grad, hand.grad)
+
+
+@pytest.mark.parametrize(("reset", "expected"), [("subtract", [1, 1, 0]), ("zero", [1, 0, 0]), ("none", [1, 1, 1])])
+def test_the_reset_comes_one_step_late(reset, expected):
+    # U is 1.9 and then, by subtract, 0.95 + 0.3 - 0.5 and 0.375 - 0.5; by zero, 0.3 and 0.15; by none, 1.25 and 0.625
+    values = torch.tensor([1.9, 0.3, 0.0]).reshape(3, 1, 1)
+    spikes = SnntorchLeaky(beta=0.5, threshold=0.5, reset=reset)(values)
+    assert spikes.flatten().tolist() == expected
+
+
+def test_beta_and_threshold_learn_as_snntorchs_do():
+    leaky = snntorch.Leaky(beta=0.7, threshold=0.9, learn_beta=True, learn_threshold=True, spike_grad=theirs.atan())
+    ours = SnntorchLeaky(beta=0.7, threshold=0.9, learn_beta=True, learn_threshold=True)
+    run_by_hand(leaky, currents(8, 2, 30)).sum().backward()
+    ours(currents(8, 2, 30)).sum().backward()
+    grads = {name: parameter.grad for name, parameter in ours.leaky.named_parameters()}
+    assert set(grads) == {"beta", "threshold"}
+    assert torch.equal(grads["beta"], leaky.beta.grad)
+    assert torch.equal(grads["threshold"], leaky.threshold.grad)
+    assert grads["beta"].abs() > 0
+
+
+def test_the_gated_potential_fires_and_is_carried():
+    class Halve(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    current = currents(10, 1, 60)
+    spikes = SnntorchLeaky(beta=0.8, membrane=Halve())(current)
+    for neuron in range(60):
+        potential = 0.0
+        for t in range(10):
+            potential = (0.8 * potential + current[t, 0, neuron].item() - (potential > 1)) / 2
+            assert spikes[t, 0, neuron] == (potential > 1)
+
+
+def test_a_surrogate_of_ours_fires_at_the_threshold():
+    at_threshold = torch.ones(1, 1, 1)
+    assert SnntorchLeaky(surrogate="atan")(at_threshold).item() == 1
+    assert SnntorchLeaky(surrogate="snntorch.atan")(at_threshold).item() == 0
+
+
+def test_neither_snntorch_nor_the_neuron_keeps_anything():
+    before = len(snntorch.SpikingNeuron.instances)
+    neuron = SnntorchLeaky()
+    neuron(currents(3, 2, 4))
+    assert neuron.leaky.mem.numel() == 0
+    assert len(snntorch.SpikingNeuron.instances) == before
+
+
+def test_an_unknown_reset_is_refused():
+    with pytest.raises(UnknownNameError, match=r"^reset: no 'substract'; did you mean 'subtract'\?$"):
+        SnntorchLeaky(reset="substract")
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.5])
+def test_a_beta_that_snntorch_would_clamp_is_refused(beta):
+    with pytest.raises(OptionError, match=rf"^beta={beta}: must lie in 0\.\.1$"):
+        SnntorchLeaky(beta=beta)

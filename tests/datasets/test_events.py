@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from quietspike.core import DataError
+from quietspike.datasets.events import EVENT, as_events, inside, make_events, slice_by_time, sort_by_time
+
+TIMES = hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 50))
+
+
+def numbered(times):
+    """Events that carry their position as x."""
+    return make_events(np.arange(len(times)), np.zeros(len(times)), times, np.ones(len(times)))
+
+
+def test_polarities_of_every_habit_read_alike():
+    for polarities in ([0, 1], [-1, 1], [False, True], [0, 7]):
+        assert make_events([1, 2], [3, 4], [5, 6], polarities)["p"].tolist() == [0, 1]
+
+
+def test_columns_of_different_lengths_are_refused():
+    with pytest.raises(DataError, match=r"different lengths.*'y': 2"):
+        make_events([1], [1, 2], [1], [1])
+
+
+@pytest.mark.parametrize("x", [40_000, -40_000])
+def test_a_coordinate_that_would_wrap_is_refused(x):
+    with pytest.raises(DataError, match="does not fit into 16 bits"):
+        make_events([x], [0], [0], [0])
+
+
+def test_other_structured_arrays_convert():
+    recording = np.array([(5, 1, 2, 1)], dtype=[("t", "<u8"), ("x", "<u8"), ("y", "<u8"), ("p", "<u8")])
+    assert as_events(recording).dtype == EVENT
+    assert as_events(recording)[0].tolist() == (1, 2, 5, 1)
+
+
+@pytest.mark.parametrize("recording", [np.zeros(3, dtype=[("x", int), ("t", int)]), np.zeros((3, 4))])
+def test_a_missing_field_is_named(recording):
+    with pytest.raises(DataError, match="no field"):
+        as_events(recording)
+
+
+@given(TIMES)
+def test_sorting_is_stable_and_loses_nothing(times):
+    ordered = sort_by_time(numbered(times))
+    assert ordered["x"].tolist() == sorted(range(len(times)), key=lambda i: times[i])
+    assert ordered["t"].tolist() == sorted(times.tolist())
+
+
+@given(TIMES, st.integers(0, 50), st.integers(0, 50))
+def test_slices_are_half_open_and_add_up(times, start, stop):
+    start, stop = sorted((start, stop))
+    events = numbered(times)
+    parts = [slice_by_time(events, 0, start), slice_by_time(events, start, stop), slice_by_time(events, stop, 51)]
+    assert sum(map(len, parts)) == len(events)
+    assert all(start <= t < stop for t in parts[1]["t"])
+
+
+def test_events_off_the_sensor_are_dropped():
+    events = make_events([0, 3, 4, -1, 0, 0], [0, 2, 0, 0, 3, -1], range(6), [1] * 6)
+    assert inside(events, width=4, height=3)["t"].tolist() == [0, 1]
