@@ -103,6 +103,15 @@ def test_it_computes_what_its_description_says(pools):
     assert 0 < scores.mean() < 1
 
 
+def test_pooling_comes_after_normalisation():
+    torch.manual_seed(0)
+    network = Conv3(**SMALL, pools=(2, 1, 1))
+    frames = torch.rand(5, 4, 2, 8, 8)
+    variance = network.block1.conv(frames.flatten(0, 1)).var((0, 2, 3))
+    network(frames)
+    torch.testing.assert_close(network.block1.norm.running_var, 0.9 + 0.1 * variance)
+
+
 def test_attention_stands_before_the_convolution_and_before_the_neuron():
     seen = {}
 

@@ -6,6 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestCentroid
 
 from quietspike.core import DATASETS, DataError, OptionError, UnknownNameError
+from quietspike.core.testing import check_dataset
 from quietspike.datasets import DigitsDVS, to_frames
 from quietspike.datasets.saccades import DURATION_US
 
@@ -14,6 +15,10 @@ SMALL = {"train": 30, "validation": 20, "test": 10}
 
 def test_it_is_registered():
     assert DATASETS.get("digits_dvs") is DigitsDVS
+
+
+def test_it_keeps_the_contract():
+    check_dataset(DigitsDVS(size=8, steps=2))
 
 
 def test_the_constructor_is_cheap_and_says_what_comes(cache):

@@ -5,6 +5,7 @@ import pytest
 import tonic
 
 from quietspike.core import DATASETS, DataError, OptionError, UnknownNameError
+from quietspike.core.testing import check_dataset
 from quietspike.datasets import NMNIST, read_bin, to_frames
 
 
@@ -51,6 +52,10 @@ def foldered(write_recording):
 
 def test_it_is_registered():
     assert DATASETS.get("nmnist") is NMNIST
+
+
+def test_it_keeps_the_contract(listed):
+    check_dataset(NMNIST(root=listed))
 
 
 def test_the_small_set(small):

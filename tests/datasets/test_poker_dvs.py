@@ -8,6 +8,7 @@ import pytest
 from tonic.datasets import POKERDVS
 
 from quietspike.core import DATASETS, DataError, OptionError, UnknownNameError
+from quietspike.core.testing import check_dataset
 from quietspike.datasets import PokerDVS, make_events, to_frames
 
 FOLDERS = ["cl", "he", "di", "sp"]
@@ -32,6 +33,10 @@ def unpacked(archive):
 
 def test_it_is_registered():
     assert DATASETS.get("poker_dvs") is PokerDVS
+
+
+def test_it_keeps_the_contract(archives):
+    check_dataset(PokerDVS(root=archives))
 
 
 def test_counts_and_classes(archives):

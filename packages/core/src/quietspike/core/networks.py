@@ -28,7 +28,7 @@ def build_plugin(registry: Registry[Callable[..., T]], chosen: Mapping[str, Any]
 
     Raises:
         UnknownNameError: for a name that nothing has.
-        OptionError: for an option that it does not take, or a value that it refuses; names the plugin.
+        OptionError: for an option that it does not take (names the plugin), or a value that it refuses (its words).
     """
     name = chosen["name"]
     options = {key: value for key, value in chosen.items() if key != "name"}

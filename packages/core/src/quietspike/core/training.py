@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def train(
     seed: int,
     device: torch.device | None = None,
     checkpoint: Path | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Iterator[EpochRow]:
     """Train a network in place, one metric row an epoch.
 
@@ -103,16 +104,17 @@ def train(
         seed: of the order of samples and of dropout.
         device: where to train; the CPU by default.
         checkpoint: file to go on from.
+        record: what else the run depends on (network, data), as plain data; a checkpoint of another record is refused.
 
     Raises:
         DivergedError: when the loss or its gradient is not finite; names epoch and step.
-        CheckpointError: if the checkpoint is damaged, or of another network, recipe or seed.
+        CheckpointError: if the checkpoint is damaged, or of another network, recipe, seed or record.
     """
     device = device or torch.device("cpu")
     network.to(device)
     optimizer = recipe.optimize(network.parameters())
     rows: list[EpochRow] = []
-    identity = {"recipe": asdict(recipe), "seed": seed}
+    identity = {"recipe": asdict(recipe), "seed": seed, "record": dict(record or {})}
     if checkpoint is not None and checkpoint.exists():
         rows = _resume(checkpoint, network, optimizer, identity)
         yield from rows

@@ -37,6 +37,13 @@ class Training:
     folder: Path
 
     @property
+    def record(self) -> dict[str, Any]:
+        """What the weights depend on, enough to build the network again."""
+        data = self.experiment.data
+        network = {key: data[key] for key in ("dataset", "backbone", "neuron", "train", "device")}
+        return {"experiment": network, "placement": self.placement.data, "seed": self.seed}
+
+    @property
     def weights(self) -> Path:
         """Where the trained weights are kept."""
         return self.folder / "weights.safetensors"
@@ -68,8 +75,17 @@ def run_training(
     backbone, neuron = experiment.backbone.data, experiment.neuron.data
     network = build_network(backbone, neuron, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
+    rows = train(
+        network,
+        dataset,
+        experiment.train,
+        seed=training.seed,
+        device=device,
+        checkpoint=checkpoint,
+        record=training.record,
+    )
     row: EpochRow | None = None
-    for row in train(network, dataset, experiment.train, seed=training.seed, device=device, checkpoint=checkpoint):
+    for row in rows:
         run.log_epoch(row)
         if watch is not None:
             watch(row)
@@ -80,7 +96,7 @@ def run_training(
         measured = evaluate(network, batches.epoch(), experiment.train, device)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
-    save_weights(training.weights, network, weights_record(training))
+    save_weights(training.weights, network, training.record)
     checkpoint.unlink(missing_ok=True)
     return Outcome(
         accuracy=measured.accuracy,
@@ -88,11 +104,6 @@ def run_training(
         rates=firing_rates(measured.cost),
         seconds=time.perf_counter() - start,
     )
-
-
-def weights_record(training: Training) -> dict[str, Any]:
-    """What a weights file must say for the network to be built again."""
-    return {"experiment": training.experiment.data, "placement": training.placement.data, "seed": training.seed}
 
 
 def site_params(labels: Mapping[str, str]) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import statistics
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from quietspike.search.results import SearchResult
 
@@ -31,13 +33,25 @@ def plot_search(result: SearchResult, path: Path) -> None:
         _draw_trials(axes, result)
         _draw_confirmations(axes, result)
         axes.set_xscale("log")
+        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            ticks(StrMethodFormatter("{x:,g}"))
+        hidden = _zoom(axes, result)
         axes.set_xlabel(AXIS_LABELS[result.objective])
         axes.set_ylabel("Accuracy (%)")
         axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower right", title=f"{hidden} trials lie below" if hidden else None)
         temporary = path.with_name(f".{os.getpid()}.{path.name}")
         figure.savefig(temporary, dpi=200)
         temporary.replace(path)
+
+
+def _zoom(axes: Axes, result: SearchResult) -> int:
+    """Leave out the trials that learned next to nothing, far below all that matters; says how many."""
+    accuracies = [trial.outcome.accuracy for trial in result.trials if trial.outcome.reason is None]
+    shown = [t.outcome.accuracy for t in result.front] + [c.mean("accuracy") for c in result.confirmations]
+    floor = min([*shown, statistics.median(accuracies)]) - 0.1
+    axes.set_ylim(bottom=max(0, 100 * min(floor, 1)) if min(accuracies) < floor else None)
+    return sum(accuracy < floor for accuracy in accuracies)
 
 
 def _draw_trials(axes: Axes, result: SearchResult) -> None:

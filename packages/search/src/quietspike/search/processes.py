@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from quietspike.core import QuietspikeError
+from quietspike.search.allocation import keep_freed_memory
 
 Watch = Callable[[], None]
 """Called now and then by the driver, to show progress."""
@@ -76,8 +77,14 @@ def run_crew(
 def _member(work: Callable[..., None], args: tuple[Any, ...], worker: int, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_die_with_driver, daemon=True).start()
-    torch.set_num_threads(threads)
+    prepare_worker(threads)
     work(*args, worker)
+
+
+def prepare_worker(threads: int) -> None:
+    """What any engine's worker does before it trains."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
 def _die_with_driver() -> None:

@@ -77,7 +77,7 @@ def conclusions(result: SearchResult) -> list[str]:
     for label in ("none", "tcsa"):
         other = result.confirmed(label)
         if other is not None and other is not best:
-            sentences.append(f"  against {label} everywhere: {_versus(best, other, result.objective)}")
+            sentences.append(f"  against {other.name}: {_versus(best, other, result.objective)}")
     return [*sentences, _mixed_against_uniform(result)]
 
 
@@ -98,10 +98,11 @@ def _mixed_against_uniform(result: SearchResult) -> str:
 
 
 def _versus(ours: Confirmation, theirs: Confirmation, objective: str) -> str:
-    share = ours.mean(objective) / theirs.mean(objective) if theirs.mean(objective) else float("nan")
+    saved = 1 - ours.mean(objective) / theirs.mean(objective) if theirs.mean(objective) else float("nan")
+    change = f"{abs(saved):.1%} {'fewer' if saved >= 0 else 'more'} {objective.replace('_', ' ')}"
     gain = paired_difference(ours, theirs, "accuracy")
     points = _points(gain) if gain else f"{100 * (ours.mean('accuracy') - theirs.mean('accuracy')):+.1f}"
-    return f"{1 - share:.1%} fewer {objective.replace('_', ' ')}, accuracy {points} points"
+    return f"{change}, accuracy {points} points"
 
 
 def _points(difference: Difference) -> str:

@@ -6,7 +6,9 @@ was under way is queued, and Ray Tune starts afresh with what is left.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,9 +27,9 @@ from ray.tune.search.optuna import OptunaSearch
 from quietspike.core import Placement
 from quietspike.search.confirmation import Task
 from quietspike.search.job import Job
-from quietspike.search.processes import Watch
+from quietspike.search.processes import Watch, prepare_worker
 from quietspike.search.results import Outcome
-from quietspike.search.study import STUDY_NAME, Claim, SearchStudy
+from quietspike.search.study import STUDY_NAME, Claim
 from quietspike.search.tracking import describe
 
 
@@ -36,13 +38,12 @@ class RayEngine:
 
     def search(self, job: Job, watch: Watch) -> None:
         """Run trials until the study has as many as asked for."""
-        study = job.open_study()
         with _cluster(job):
             trainable = tune.with_resources(tune.with_parameters(_run_trial, job=job), _resources(job))
             tuner = tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=PlacementSearch(job, study),
+                    search_alg=PlacementSearch(job),
                     num_samples=-1,  # the study counts the budget
                     max_concurrent_trials=job.workers,
                     reuse_actors=True,
@@ -79,11 +80,11 @@ class PlacementSearch(OptunaSearch):
     """OptunaSearch on the search's own study: suggestions are claims, so that both engines visit the same placements.
 
     Args:
-        job: the space.
-        study: the journal.
+        job: names the study.
     """
 
-    def __init__(self, job: Job, study: SearchStudy) -> None:
+    def __init__(self, job: Job) -> None:
+        study = job.open_study()
         super().__init__(
             job.space.distributions,
             metric=["accuracy", job.experiment.search.objective],
@@ -94,6 +95,10 @@ class PlacementSearch(OptunaSearch):
         self._job = job
         self._journal = study
         self._claims: dict[str, Claim] = {}
+
+    def __reduce__(self) -> tuple[type[PlacementSearch], tuple[Job]]:
+        """Ray pickles what it is given, and locks cannot be: a copy opens the journal anew."""
+        return PlacementSearch, (self._job,)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next placement; ``None`` while a running trial may still be lost and come back."""
@@ -110,7 +115,7 @@ class PlacementSearch(OptunaSearch):
             self._journal.lose(claim)
             self._job.tracker.end_orphans()
             return
-        self._journal.finish(claim, Outcome.of(result["outcome"]))
+        self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         self._job.tidy(self._journal)
 
     def save(self, checkpoint_path: str) -> None:
@@ -124,18 +129,29 @@ class _WatchCallback(tune.Callback):
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
+    def __reduce__(self) -> tuple[type[_WatchCallback], tuple[Watch]]:
+        """A pickled copy shows nothing: the console is the driver's."""
+        return _WatchCallback, (_show_nothing,)
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._watch()
 
 
+def _show_nothing() -> None:
+    pass
+
+
 def _run_trial(config: dict[str, Any], job: Job) -> dict[str, Any]:
-    torch.set_num_threads(job.threads)
+    prepare_worker(job.threads)
     claim = Claim(config["number"], Placement.from_json(config["placement"]))
-    return {"outcome": job.evaluate_claim(claim, worker=0).data}
+    outcome = job.evaluate_claim(claim, worker=0)
+    objective = job.experiment.search.objective
+    shown = {"accuracy": outcome.accuracy, objective: outcome.totals.get(objective, math.nan)}
+    return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 
 def _run_task(job: Job, task: Task) -> None:
-    torch.set_num_threads(job.threads)
+    prepare_worker(job.threads)
     task.run(job, worker=0)
 
 
@@ -152,7 +168,8 @@ def _cluster(job: Job) -> Iterator[None]:
         return
     own = "RAY_ADDRESS" not in os.environ
     cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
+    stay = {"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}}  # relative paths of the experiment hold in workers too
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, runtime_env=stay, **cpus)
     try:
         yield
     finally:

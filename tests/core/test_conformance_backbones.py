@@ -1,0 +1,155 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from quietspike.core import BACKBONES, Site
+from quietspike.core.conv3 import Conv3
+from quietspike.core.layers import Attend, SpikingConv, SpikingLinear
+from quietspike.core.neurons import LIF
+from quietspike.core.testing import check_attention, check_backbone, check_neuron
+
+
+def refused(check, plugin, sentence):
+    with pytest.raises(AssertionError) as caught:
+        check(plugin)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_registered_backbone_passes(name):
+    check_backbone(BACKBONES.get(name))
+
+
+def test_options_are_handed_on():
+    check_backbone(Conv3, input_shape=(1, 12, 9), widths=(3, 3, 3), hidden=())
+
+
+def test_the_checks_leave_the_global_generator_alone():
+    state = torch.get_rng_state()
+    check_neuron(LIF)
+    check_attention(lambda site: nn.Identity())
+    check_backbone(SmallBackbone)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class SmallBackbone(nn.Module):
+    """One convolution and a readout."""
+
+    name = "block1"
+
+    def __init__(self, *, input_shape, steps, classes, attention=None, neuron=None):
+        super().__init__()
+        neuron = neuron or LIF
+        channels, height, width = input_shape
+        self.steps, self.classes = steps, classes
+        self.block1 = SpikingConv(self.name, steps, (channels, 4), attention, neuron)
+        self.fc1 = SpikingLinear("fc1", steps, (4 * height * width, classes), attention, neuron)
+        self.more(attention)
+
+    def more(self, attention):
+        """What a broken one adds."""
+
+    def forward(self, frames):
+        return self.fc1(self.block1(frames)).mean(0)
+
+
+class TwiceTheSame(SmallBackbone):
+    name = "fc1"
+
+
+class SecondSite(SmallBackbone):
+    site = Site("extra.current", "current", 3, 2, spatial=True)
+
+    def more(self, attention):
+        self.extra = Attend(self.site, attention)
+
+
+class NeverUsed(SecondSite):
+    pass
+
+
+class WrongSignal(SecondSite):
+    site = Site("extra.late", "input", 3, 2, spatial=True)
+
+    def forward(self, frames):
+        return super().forward(self.extra(frames))
+
+
+class WrongSteps(WrongSignal):
+    site = Site("extra.input", "input", 7, 2, spatial=True)
+
+
+class WrongChannels(WrongSignal):
+    site = Site("extra.input", "input", 3, 5, spatial=True)
+
+
+class WrongSpace(WrongSignal):
+    site = Site("extra.input", "input", 3, 2, spatial=False)
+
+
+class Outside(SmallBackbone):
+    def more(self, attention):
+        site = Site("extra.input", "input", 3, 2, spatial=True)
+        self.extra = nn.Identity() if attention is None else attention(site)
+
+
+class NoSites(SmallBackbone):
+    def __init__(self, *, attention=None, **options):
+        super().__init__(**options)
+
+
+class Unsteady(SmallBackbone):
+    numbers = itertools.count()
+
+    def more(self, attention):
+        site = Site(f"extra{next(self.numbers)}.input", "input", 3, 2, spatial=True)
+        self.extra = Attend(site, attention)
+
+    def forward(self, frames):
+        return super().forward(self.extra(frames))
+
+
+class EveryStep(SmallBackbone):
+    def forward(self, frames):
+        return self.fc1(self.block1(frames))
+
+
+class OwnSpikes(SmallBackbone):
+    def __init__(self, **options):
+        class Step(nn.Module):
+            def forward(self, x):
+                return (x > 0).float()
+
+        super().__init__(**{**options, "neuron": Step})
+
+
+class Crowd(SmallBackbone):
+    def forward(self, frames):
+        return super().forward(frames - frames.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        (EveryStep, "scores have shape (3, 2, 4), not (2, 4)"),
+        (OwnSpikes, "no neuron of the contract was found: spikes cannot be counted"),
+        (TwiceTheSame, "site names are not unique: ["),
+        (NoSites, "site names are not unique: []"),
+        (WrongSignal, "extra.late does not end with its signal, input"),
+        (Outside, "attention stands outside of Attend: its cost would count as synapses"),
+        (Unsteady, "list_sites() finds other sites than a real build"),
+        (NeverUsed, "extra.current was asked for and never used"),
+        (WrongSteps, "extra.input says 7 steps and sees (3, 2, 2, 32, 32)"),
+        (WrongChannels, "extra.input says 5 channels and sees (3, 2, 2, 32, 32)"),
+        (WrongSpace, "extra.input says spatial=False and sees (3, 2, 2, 32, 32)"),
+        (Crowd, "a sample's output depends on its batch neighbours"),
+    ],
+)
+def test_a_broken_backbone_is_refused(plugin, sentence):
+    refused(check_backbone, plugin, sentence)
+
+
+def test_a_sound_backbone_passes():
+    check_backbone(SmallBackbone)

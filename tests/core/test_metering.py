@@ -1,0 +1,122 @@
+import json
+from functools import partial
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+from quietspike.core import AttentionMacs, Placement
+from quietspike.core.conv3 import Conv3
+from quietspike.core.cost import Cost
+from quietspike.core.metering import CostMeter, is_neuron
+from quietspike.core.neurons import LIF, PLIF
+
+
+class Counted(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+    def macs(self, shape):
+        return AttentionMacs(weights=1000, applying=shape[0] * shape[1])
+
+
+def measure(network, *batches):
+    network.eval()
+    with torch.no_grad(), CostMeter(network) as meter:
+        for frames in batches:
+            network(frames)
+    return meter.cost()
+
+
+def bits(*shape, rate=0.4, seed=0):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+def test_sites_without_attention_have_no_row():
+    cost = measure(Conv3(input_shape=(2, 8, 8), steps=2, classes=3, widths=(2, 2, 2), hidden=(4,)), bits(2, 1, 2, 8, 8))
+    assert {layer.kind for layer in cost.layers} == {"synapse", "neuron", "other"}
+
+
+@pytest.fixture(scope="module")
+def gated():
+    torch.manual_seed(0)
+    network = Conv3(
+        input_shape=(2, 8, 8),
+        steps=3,
+        classes=3,
+        widths=(4, 4, 4),
+        hidden=(9,),
+        neuron=partial(PLIF, threshold=0.02),
+        attention=lambda site: Counted() if site.name in ("block2.current", "block3.input") else nn.Identity(),
+    )
+    return network.double().eval()
+
+
+def test_totals_are_the_sums_of_the_layers(gated):
+    cost = measure(gated, bits(3, 5, 2, 8, 8).double())
+    for name in ("spikes", "neurons", "synaptic_operations", "macs", "energy", "energy_paper", "parameters"):
+        assert getattr(cost, name) == pytest.approx(sum(getattr(layer, name) for layer in cost.layers))
+    assert cost.totals == {
+        name: getattr(cost, name)
+        for name in ("spikes", "firing_rate", "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
+    }
+    assert cost.parameters == sum(parameter.numel() for parameter in gated.parameters())
+    assert all(layer.spikes > 0 for layer in cost.neuron_layers)
+    assert cost.energy > cost.energy_paper
+
+
+@settings(max_examples=25)
+@given(data=st.data(), samples=st.integers(1, 7), seed=st.integers(0, 999))
+def test_how_samples_are_cut_into_batches_does_not_matter(gated, data, samples, seed):
+    frames = (bits(3, samples, 2, 8, 8, seed=seed) * 2).double()
+    cuts = sorted(data.draw(st.sets(st.integers(1, samples - 1))) if samples > 1 else [])
+    assert measure(gated, *frames.tensor_split(cuts, dim=1)) == measure(gated, frames)
+
+
+def test_the_order_of_samples_does_not_matter(gated):
+    frames = bits(3, 6, 2, 8, 8).double()
+    assert measure(gated, frames.flip(1)) == measure(gated, frames)
+
+
+def test_a_measured_cost_comes_back_from_json(gated):
+    cost = measure(gated, bits(3, 7, 2, 8, 8).double())
+    assert Cost.of(json.loads(json.dumps(cost.data))) == cost
+
+
+def test_only_what_runs_while_the_meter_is_open_is_counted(gated):
+    frames = bits(3, 2, 2, 8, 8).double()
+    meter = CostMeter(gated)
+    with pytest.raises(ValueError, match=r"^the network has seen no sample while the meter was open$"):
+        meter.cost()
+    gated(frames)
+    with meter:
+        gated(frames)
+    inside = meter.cost()
+    gated(1 - frames)
+    assert meter.cost() == inside == measure(gated, frames)
+    assert not any(module._forward_hooks for module in gated.modules())
+
+
+def test_an_error_inside_leaves_no_hook(gated):
+    with pytest.raises(RuntimeError), CostMeter(gated):
+        gated(torch.zeros(3, 1, 5, 8, 8, dtype=torch.float64))
+    assert not any(module._forward_hooks for module in gated.modules())
+
+
+def test_what_counts_as_a_neuron():
+    assert is_neuron(LIF())
+    assert is_neuron(PLIF())
+    assert not is_neuron(nn.ReLU())
+
+
+def test_the_cost_of_ma_snns_attention_is_its_own_sum():
+    placement = Placement({"block1.current": "tcsa"})
+    options = {"input_shape": (2, 8, 8), "steps": 4, "classes": 3, "widths": (8, 4, 4), "hidden": (4,)}
+    network = Conv3(**options, attention=placement)
+    [attention] = [layer for layer in measure(network, bits(4, 1, 2, 8, 8)).layers if layer.kind == "attention"]
+    own = network.block1.current.module.macs((4, 8, 8, 8))
+    assert (attention.macs, attention.applying_macs) == (sum(own), own.applying)
+    assert own.applying == 3 * 4 * 8 * 8 * 8
+    assert attention.energy == pytest.approx(sum(own) * 4.6e-6)

@@ -1,0 +1,84 @@
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from quietspike.core.layers import over_steps
+from quietspike.core.metering import CostMeter
+from quietspike.core.neurons import LIF
+
+
+class OneConvolution(nn.Module):
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+        self.neuron = LIF()
+
+    def forward(self, frames):
+        return self.neuron(over_steps(frames, self.conv)).mean(0)
+
+
+def measure(network, *batches):
+    network.eval()
+    with torch.no_grad(), CostMeter(network) as meter:
+        for frames in batches:
+            network(frames)
+    return meter.cost()
+
+
+def bits(*shape, rate=0.4, seed=0):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+def count_operations(conv, frames):
+    """Every output, every weight it has, and whether an input that is not zero stands there."""
+    (kh, kw), (sh, sw), (dh, dw), (ph, pw) = conv.kernel_size, conv.stride, conv.dilation, conv.padding
+    each = conv.in_channels // conv.groups
+    height, width = frames.shape[-2:]
+    total = 0
+    for frame in frames.flatten(0, 1).tolist():
+        for y, x in product(
+            range((height + 2 * ph - dh * (kh - 1) - 1) // sh + 1),
+            range((width + 2 * pw - dw * (kw - 1) - 1) // sw + 1),
+        ):
+            for out, c, i, j in product(range(conv.out_channels), range(each), range(kh), range(kw)):
+                channel = out // (conv.out_channels // conv.groups) * each + c
+                row, column = y * sh - ph + i * dh, x * sw - pw + j * dw
+                if 0 <= row < height and 0 <= column < width:
+                    total += frame[channel][row][column] != 0
+    return total
+
+
+CONVOLUTIONS = [
+    nn.Conv2d(2, 3, 3, padding=1),
+    nn.Conv2d(2, 3, 3),
+    nn.Conv2d(2, 4, 3, stride=2, padding=1),
+    nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding=(2, 0)),
+    nn.Conv2d(4, 6, 3, padding=1, groups=2),
+    nn.Conv2d(2, 2, 3, padding=2, dilation=2),
+    nn.Conv2d(2, 3, 1),
+    nn.Conv2d(2, 3, 5, padding=2, stride=3),
+]
+
+
+@pytest.mark.parametrize("conv", CONVOLUTIONS, ids=str)
+def test_synaptic_operations_are_counted_weight_by_weight(conv):
+    frames = bits(2, 2, conv.in_channels, 5, 6) * 3
+    cost = measure(OneConvolution(conv), frames)
+    assert cost.layers[0].synaptic_operations == count_operations(conv, frames) / 2
+    assert cost.synaptic_operations == count_operations(conv, frames) / 2
+
+
+def test_same_padding_is_counted_too():
+    frames = bits(1, 1, 2, 5, 6)
+    named = measure(OneConvolution(nn.Conv2d(2, 3, 3, padding="same")), frames)
+    assert named.synaptic_operations == count_operations(nn.Conv2d(2, 3, 3, padding=1), frames)
+
+
+def test_an_input_at_the_corner_meets_four_of_nine_weights():
+    frames = torch.zeros(1, 1, 1, 4, 4)
+    frames[0, 0, 0, 0, 0] = 1
+    conv = nn.Conv2d(1, 5, 3, padding=1)
+    assert measure(OneConvolution(conv), frames).synaptic_operations == 4 * 5
+    assert measure(OneConvolution(conv), frames.roll((1, 1), (3, 4))).synaptic_operations == 9 * 5
