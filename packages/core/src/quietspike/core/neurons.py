@@ -73,7 +73,8 @@ class LIF(nn.Module):
         UnknownNameError: for an unknown reset or surrogate.
 
     Source:
-        Yao et al. 2023 (MA-SNN), eq. 1–3, and its repository's cell, gradient through the reset included.
+        Yao et al. 2023 (MA-SNN), the layer-wise LIF model, and its repository's cell, gradient through the reset
+        included. Differs: the repository's MA cell resets to V_th; here V_reset is what ``reset_value`` says.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class PLIF(nn.Module):
         OptionError: for a time constant of 1 or less.
 
     Source:
-        Fang et al. 2021, Incorporating Learnable Membrane Time Constant, eq. 5–8 and 12.
+        Fang et al. 2021, Incorporating Learnable Membrane Time Constant, the PLIF neuron with 1/τ = σ(w).
     """
 
     def __init__(

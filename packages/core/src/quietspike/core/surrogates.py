@@ -41,7 +41,7 @@ def _with_derivative(derivative: Callable[[Tensor], Tensor]) -> SpikeFunction:
 
 
 def rectangular(half_width: float = 0.25) -> SpikeFunction:
-    """1 / (2a) where |x| < a, else 0. Source: Wu et al. 2018 (STBP), eq. 24; MA-SNN and ASA-SNN with a = 0.25."""
+    """1 / (2a) where |x| < a, else 0. Source: Wu et al. 2018 (STBP), h₁; MA-SNN and ASA-SNN with a = 0.25."""
     height = 1 / (2 * half_width)
     return _with_derivative(lambda x: (x.abs() < half_width) * height)
 
@@ -52,12 +52,12 @@ def atan(alpha: float = 2.0) -> SpikeFunction:
 
 
 def sigmoid(alpha: float = 4.0) -> SpikeFunction:
-    """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, section "Smoothed approaches"."""
+    """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, Surrogate Gradient Learning."""
     return _with_derivative(lambda x: alpha * torch.sigmoid(alpha * x) * torch.sigmoid(-alpha * x))
 
 
 def fast_sigmoid(slope: float = 25.0) -> SpikeFunction:
-    """1 / (1 + k|x|)². Source: Zenke and Ganguli 2018 (SuperSpike), eq. 3."""
+    """1 / (1 + k|x|)². Source: Zenke and Ganguli 2018, SuperSpike."""
     return _with_derivative(lambda x: 1 / (1 + slope * x.abs()).square())
 
 

@@ -17,6 +17,7 @@ from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, Op
 from quietspike.core.contracts import SplitName
 from quietspike.search.config import describe_keys, load_experiment
 
+OWN_FLAGS = ("--help", "--placement", "--split", "--port")
 USER_MISTAKE = 2
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
@@ -28,8 +29,9 @@ OVERRIDES = "Any key of the experiment can be set: --train.epochs 5, --search.sa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; says in one line what a user can mend, and then returns 2."""
     console = Console() if sys.stdout.isatty() else Console(soft_wrap=True, width=PLAIN_WIDTH)
-    options, overrides = _parser().parse_known_args(arguments)
+    words, overrides = _part_overrides(sys.argv[1:] if arguments is None else arguments)
     try:
+        options = _parser().parse_args(words)
         result: int = options.run(options, overrides, console)
     except QuietspikeError as error:
         Console(stderr=True, soft_wrap=True).print(f"quietspike: {error}", highlight=False, markup=False)
@@ -39,6 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True, soft_wrap=True).print(text, highlight=False)
         return INTERRUPTED
     return result
+
+
+def _part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words for argparse, and ``--key value`` pairs for the experiment: argparse cannot know a plugin's options."""
+    plain: list[str] = []
+    overrides: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("--") or word.partition("=")[0] in OWN_FLAGS:
+            plain.append(word)
+            continue
+        overrides.append(word)
+        if "=" not in word and left and not left[0].startswith("--"):
+            overrides.append(left.pop(0))
+    return plain, overrides
 
 
 def _parser() -> argparse.ArgumentParser:

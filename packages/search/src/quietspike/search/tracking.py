@@ -57,13 +57,13 @@ class TrackedRun:
     def log_epoch(self, row: EpochRow) -> None:
         """All metrics of an epoch, in one request."""
         metrics = {
+            "accuracy": row.accuracy,  # first: MLflow's comparison begins with the first
+            **cost_metrics(row.cost),
+            "loss": row.loss,
             "train_loss": row.train_loss,
             "train_accuracy": row.train_accuracy,
-            "loss": row.loss,
-            "accuracy": row.accuracy,
             "learning_rate": row.learning_rate,
             "seconds": row.seconds,
-            **cost_metrics(row.cost),
         }
         self.log_metrics(metrics, step=row.epoch)
 
