@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
+from quietspike.core.errors import unknown_name
 from quietspike.search.config import describe_keys, load_experiment
 
 OWN_FLAGS = ("--help", "--placement", "--split", "--port")
+"""What argparse knows; all other options are keys of the experiment."""
+
 USER_MISTAKE = 2
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
@@ -31,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(soft_wrap=True, width=PLAIN_WIDTH)
     words, overrides = _part_overrides(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser().parse_args(words)
+        parser, commands = _parser()
+        command = next((word for word in words if not word.startswith("-")), None)
+        if command is not None and command not in commands:
+            raise unknown_name("command", command, commands)
+        options = parser.parse_args(words)
         result: int = options.run(options, overrides, console)
     except QuietspikeError as error:
         Console(stderr=True, soft_wrap=True).print(f"quietspike: {error}", highlight=False, markup=False)
@@ -59,8 +64,17 @@ def _part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="quietspike", allow_abbrev=False, description=__doc__)
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what ``main`` prints."""
+        raise OptionError(f"{self.prog.removeprefix('quietspike').lstrip() or 'quietspike'}: {message}")
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of its commands."""
+    parser = _Parser(prog="quietspike", allow_abbrev=False, description="Finds where attention belongs in an SNN.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: object, text: str, *, experiment: bool = True) -> argparse.ArgumentParser:
@@ -89,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add("list", _list, "Show all plugins that are installed", experiment=False)
     ui = add("ui", _ui, "Open MLflow's page on the store of the runs")
     ui.add_argument("--port", type=int, default=5000, help="of the page, on this machine")
-    return parser
+    return parser, list(commands.choices)
 
 
 def _search(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
@@ -111,7 +125,7 @@ def _evaluate(options: argparse.Namespace, overrides: Sequence[str], console: Co
     from quietspike.search.single import evaluate_weights
 
     if options.split not in get_args(SplitName):
-        raise OptionError(f"--split: {options.split!r} is none of {', '.join(get_args(SplitName))}")
+        raise unknown_name("--split", options.split, get_args(SplitName))
     evaluate_weights(options.weights, overrides, options.split, console)
     return 0
 
@@ -157,17 +171,9 @@ def _list(options: argparse.Namespace, overrides: Sequence[str], console: Consol
 
 
 def _ui(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.tracking import tracking_uri
+    from quietspike.search.page import open_page
 
-    uri = tracking_uri(load_experiment(options.experiment, overrides))
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise OptionError(f"{uri.removeprefix('sqlite:///')}: no runs are stored there yet")
-    if uri.startswith("http"):
-        console.print(f"The runs are at {uri}", highlight=False)
-        return 0
-    console.print(f"MLflow on http://127.0.0.1:{options.port} until Ctrl-C", highlight=False)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(options.port)]
-    return subprocess.run(command, check=False, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}).returncode
+    return open_page(load_experiment(options.experiment, overrides), options.port, console)
 
 
 def _refuse(overrides: Sequence[str]) -> None:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticUndefined
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
 
 from quietspike.core import Choice, OptionError, QuietspikeError
 from quietspike.core.errors import unknown_name
 from quietspike.core.recipe import Recipe
+from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 
+UNION_PARTS = ("str", "dict[str,any]")
+"""What pydantic puts into an error's path for the two forms of a candidate."""
+
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PluginOptions(BaseModel):
@@ -38,7 +43,16 @@ class PluginOptions(BaseModel):
         return self.model_dump()
 
 
-Plugin = Annotated[PluginOptions, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+def _named(value: Any) -> Any:
+    """Name and options as JSON has them, so that they come back from a file as they were; ``"lif"`` is a name."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        return to_jsonable_python(dict(value), inf_nan_mode="constants")
+    return value
+
+
+Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 
 
 class SearchOptions(_Frozen):
@@ -76,7 +90,7 @@ class ConfirmOptions(_Frozen):
 
     Args:
         seeds: trainings of each placement; 0 leaves the confirmation out.
-        front: at most so many placements of the front, evenly spread over it.
+        front: at most so many placements of the front, those that together dominate most.
         uniform: which candidates are confirmed as the same attention everywhere; all of them where null.
     """
 
@@ -89,12 +103,10 @@ class TrackingOptions(_Frozen):
     """Where MLflow keeps the runs.
 
     Args:
-        enabled: whether anything is logged.
         uri: MLflow's tracking URI; ``mlflow.db`` in the output folder (SQLite) where null.
         experiment: MLflow's name for the group of runs.
     """
 
-    enabled: bool = True
     uri: str | None = None
     experiment: str = "quietspike"
 
@@ -119,7 +131,7 @@ class Experiment(_Frozen):
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "search"
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
-    output: Path = Path("runs")
+    output: Annotated[Path, AfterValidator(Path.expanduser)] = Path("runs")
     dataset: Plugin
     backbone: Plugin = PluginOptions(name="conv3")
     neuron: Plugin = PluginOptions(name="lif")
@@ -148,7 +160,7 @@ class Experiment(_Frozen):
         return self.output / f"{self.name}-{digest}"
 
 
-def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment.
 
     Args:
@@ -158,24 +170,10 @@ def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     Raises:
         QuietspikeError: in one line, naming the file or key, the value and what comes close.
     """
-    return check_experiment(
-        override(read_yaml(path) if path is not None else yaml.safe_load(default_yaml()), overrides)
-    )
-
-
-def override(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Plain data with the command line's values in it.
-
-    >>> override({"train": {"epochs": 9}}, ["--train.epochs", "5", "--seed=1"])
-    {'train': {'epochs': 5}, 'seed': 1}
-
-    Raises:
-        OptionError: for a word that is no option, or a missing value.
-    """
-    changed = dict(data)
-    for key, value in _pairs(overrides):
-        _put(changed, key, value)
-    return changed
+    data = parse_yaml(default_yaml()) if path is None else read_yaml(path)
+    defaults = {key: field.default for key, field in Experiment.model_fields.items()}
+    plugins = {key: default.name for key, default in defaults.items() if isinstance(default, PluginOptions)}
+    return check_experiment(override({**plugins, **data}, overrides))
 
 
 def check_experiment(data: Mapping[str, Any]) -> Experiment:
@@ -193,27 +191,6 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
 def default_yaml() -> str:
     """The text of the embedded default experiment."""
     return resources.files("quietspike.search").joinpath("digits-default.yaml").read_text(encoding="utf-8")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        QuietspikeError: if it is missing, no YAML, or something else; names the file and the line.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise OptionError(f"{path}: not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f", line {mark.line + 1}" if mark else ""
-        raise OptionError(f"{path}{at}: no YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(data, dict):
-        raise OptionError(f"{path}: must hold keys and values, not {type(data).__name__}")
-    return data
 
 
 def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Choice]:
@@ -235,16 +212,15 @@ def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Cho
 
 
 def describe_keys() -> str:
-    """One line for each key of an experiment, with its type and default; for the command line's help."""
+    """One line for each key of an experiment, with its default; for the command line's help."""
     lines = []
-    for key, kind in Experiment.model_fields.items():
-        inner = kind.annotation
-        names = _fields_of(inner) if inner is not None else []
-        if not names or inner is PluginOptions:
-            more = ", and its options" if inner is PluginOptions else ""
-            lines.append(f"  --{key}: {_default_text(kind.default)}{more}")
-            continue
-        lines.extend(f"  --{key}.{name}: {_default_text(getattr(kind.default, name))}" for name in names)
+    for key, field in Experiment.model_fields.items():
+        if field.annotation is PluginOptions:
+            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
+        elif names := _fields_of(field.annotation):
+            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
+        else:
+            lines.append(f"  --{key}: {_default_text(field.default)}")
     return "\n".join(lines)
 
 
@@ -256,54 +232,32 @@ def _default_text(default: Any) -> str:
     return "null" if default is None else json.dumps(default, default=str)
 
 
-def _pairs(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    pairs = []
-    words = list(overrides)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or len(word) == 2:
-            raise OptionError(f"unexpected {word!r}: options are --key.subkey value")
-        key, equals, text = word[2:].partition("=")
-        if not equals:
-            if not words:
-                raise OptionError(f"--{key}: a value is missing")
-            text = words.pop(0)
-        try:
-            pairs.append((key, yaml.safe_load(text)))
-        except yaml.YAMLError:
-            raise OptionError(f"--{key}: {text!r} is no YAML value") from None
-    return pairs
-
-
-def _put(data: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = data.get(parent)
-        if isinstance(inner, str):  # a plugin given by its bare name
-            inner = {"name": inner}
-        data[parent] = dict(inner or {})
-        data = data[parent]
-    if last == "name" and data.get("name", value) != value:
-        data.clear()  # another plugin: the options of the first would not fit it
-    data[last] = value
-
-
 def _explain(error: ValidationError) -> QuietspikeError:
-    """One line for pydantic's first complaint."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "str", "dict["))]
-    where = ".".join(path)
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        *parents, last = path
-        known = [".".join([*parents, name]) for name in _keys_at(parents)]
-        return unknown_name("key", ".".join([*parents, last]), known)
+    """One line for pydantic's first complaint; for a key that does not exist, if there is one."""
+    errors = error.errors()
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    first = next((e for e in errors if e["type"] in unknown), errors[0])
+    path = [str(part) for part in first["loc"]]
+    if first["type"] in unknown:
+        known = [".".join([*path[:-1], name]) for name in _keys_at(path[:-1])]
+        return unknown_name("key", ".".join(path), known)
+    where = ".".join(part for part in path if part not in UNION_PARTS)
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, QuietspikeError):
         return type(cause)(f"{where}: {cause}")
     if first["type"] == "missing":
         return OptionError(f"{where}: missing")
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return OptionError(f"{where}: {message}, not {first['input']!r}")
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        return unknown_name(where, first["input"], re.findall("'([^']*)'", first["ctx"]["expected"]))
+    return OptionError(f"{where}: {_wording(first)}, not {first['input']!r}")
+
+
+def _wording(error: ErrorDetails) -> str:
+    """Pydantic's message in YAML's words."""
+    if error["loc"][-1] in UNION_PARTS:
+        return "must be a name, or a mapping with a name"
+    message = re.sub(r" (or (an )?instance of \w+|for <class .*>)$", "", error["msg"])
+    return message[0].lower() + message[1:].replace("dictionary", "mapping").replace("tuple", "list")
 
 
 def _keys_at(path: Sequence[str]) -> list[str]:
@@ -315,4 +269,6 @@ def _keys_at(path: Sequence[str]) -> list[str]:
 
 def _fields_of(kind: Any) -> list[str]:
     """The keys of a model or a dataclass; none of anything else."""
-    return list(getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {}))
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(getattr(kind, "model_fields", {}))

@@ -65,14 +65,15 @@ class Task:
             return
 
     def abandoned(self, job: Job) -> bool:
-        """Whether its worker died; asking resets it."""
+        """Whether its worker died before it had an outcome; asking resets it."""
         begun = self.folder(job.folder) / BEGUN
+        if not begun.exists():  # else the lock, held for a moment, could turn away a worker that wants to begin
+            return False
         try:
             with FileLock(begun.with_name("lock"), timeout=0):
-                was_begun = begun.exists()
                 begun.unlink(missing_ok=True)
-                return was_begun
-        except (Timeout, FileNotFoundError):
+                return self.outcome(job.folder) is None
+        except Timeout:
             return False
 
 

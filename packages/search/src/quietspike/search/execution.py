@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quietspike.core import Placement
+from quietspike.core import CheckpointError, Placement
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import Evaluation, evaluate
 from quietspike.core.networks import build_network
-from quietspike.core.training import EpochRow, resolve_device, train
-from quietspike.core.weights import save_weights
+from quietspike.core.training import DivergedError, EpochRow, resolve_device, train
+from quietspike.core.weights import load_tensors, save_weights
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.results import Outcome
@@ -40,7 +40,7 @@ class Training:
     def record(self) -> dict[str, Any]:
         """What the weights depend on, enough to build the network again."""
         data = self.experiment.data
-        network = {key: data[key] for key in ("dataset", "backbone", "neuron", "train", "device")}
+        network = {key: data[key] for key in ("dataset", "backbone", "neuron", "train")}
         return {"experiment": network, "placement": self.placement.data, "seed": self.seed}
 
     @property
@@ -57,7 +57,7 @@ def run_training(
     test: bool = False,
     watch: Callable[[EpochRow], None] | None = None,
 ) -> Outcome:
-    """Train a placement, log it, and keep its weights; goes on from a checkpoint that a killed worker left.
+    """Train a placement, log it, and keep its weights; goes on from a checkpoint that was left whole.
 
     Args:
         training: what to train.
@@ -67,14 +67,15 @@ def run_training(
         watch: called with each epoch's row.
 
     Raises:
-        DivergedError: when the loss is not finite.
+        DivergedError: when the loss, or what was measured at the end, is not finite.
     """
-    experiment, start = training.experiment, time.perf_counter()
+    experiment = training.experiment
     dataset = open_dataset(experiment)
     device = resolve_device(experiment.device, worker)
     backbone, neuron = experiment.backbone.data, experiment.neuron.data
     network = build_network(backbone, neuron, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
+    _drop_damaged(checkpoint)
     rows = train(
         network,
         dataset,
@@ -84,26 +85,33 @@ def run_training(
         checkpoint=checkpoint,
         record=training.record,
     )
-    row: EpochRow | None = None
+    seconds = 0.0
     for row in rows:
+        seconds += row.seconds
         run.log_epoch(row)
         if watch is not None:
             watch(row)
-    assert row is not None  # a recipe has at least one epoch
-    measured: EpochRow | Evaluation = row
+    measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
     if test:
         batches = Batches(dataset.split("test"), experiment.train.batch_size)
         measured = evaluate(network, batches.epoch(), experiment.train, device)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
+    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
+    for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is {value} after the last epoch")
     save_weights(training.weights, network, training.record)
     checkpoint.unlink(missing_ok=True)
-    return Outcome(
-        accuracy=measured.accuracy,
-        totals=measured.cost.totals,
-        rates=firing_rates(measured.cost),
-        seconds=time.perf_counter() - start,
-    )
+    return outcome
+
+
+def _drop_damaged(checkpoint: Path) -> None:
+    """Remove a checkpoint that a power failure cut, since it would keep its placement from ever being trained."""
+    try:
+        load_tensors(checkpoint)
+    except CheckpointError:
+        checkpoint.unlink(missing_ok=True)
 
 
 def site_params(labels: Mapping[str, str]) -> dict[str, str]:

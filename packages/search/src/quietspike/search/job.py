@@ -19,7 +19,7 @@ from quietspike.search.pareto import find_front
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
-from quietspike.search.tracking import Tracker, describe
+from quietspike.search.tracking import Tracker, TrackingError, describe
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,17 @@ class Job:
     def attempt(
         self, training: Training, kind: str, name: str, params: Mapping[str, str], worker: int, *, test: bool = False
     ) -> Outcome:
-        """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason."""
+        """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
+
+        Raises:
+            TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
+        """
         params = {**site_params(self.space.labels(training.placement)), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
                 return run_training(training, run, worker, test=test)
+        except TrackingError:
+            raise
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from quietspike.search.results import Confirmation, TrialResult
 
+MOST_DECADES = 9
+"""Below the reference; a network that never spikes would otherwise be infinitely good."""
+
 
 def find_front(trials: Iterable[TrialResult], objective: str) -> list[TrialResult]:
     """The trials that no other dominates, by rising cost; of equals the first."""
@@ -25,18 +28,22 @@ def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, f
     2.3
     """
     area, best = 0.0, reference[0]
-    decades = sorted((math.log10(reference[1] / max(cost, 1e-300)), accuracy) for accuracy, cost in points)
-    for decade, accuracy in reversed(decades):
+    points_by_decade = sorted((_decades_below(cost, reference[1]), accuracy) for accuracy, cost in points)
+    for decade, accuracy in reversed(points_by_decade):
         if decade > 0 and accuracy > best:
             area += decade * (accuracy - best)
             best = accuracy
     return area
 
 
+def _decades_below(cost: float, reference: float) -> float:
+    return MOST_DECADES if cost <= 0 else min(math.log10(reference / cost), MOST_DECADES)
+
+
 def most_telling(
     front: Sequence[TrialResult], objective: str, reference: tuple[float, float], count: int
 ) -> list[TrialResult]:
-    """At most ``count`` of a front: those that together dominate most, chosen one after the other."""
+    """At most ``count`` of a front: those that together dominate most, the most telling first."""
     chosen: list[TrialResult] = []
 
     def area(trials: list[TrialResult]) -> float:

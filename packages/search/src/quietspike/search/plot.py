@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.text import Annotation
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
-from quietspike.search.results import SearchResult
+from quietspike.search.results import Confirmation, SearchResult
 
 AXIS_LABELS = {
     "spikes": "Spikes per sample",
@@ -20,52 +23,64 @@ AXIS_LABELS = {
     "synaptic_operations": "Synaptic operations per sample",
 }
 FRONT_COLOUR, UNIFORM_COLOUR, TRIAL_COLOUR = "#0072b2", "#d55e00", "#9a9a9a"  # told apart by the colour-blind too
+NEAR_OFFSETS = ((5, 4), (-5, 4), (5, -4), (-5, -4), (0, 7), (0, -7), (9, 0), (-9, 0))
+LABEL_OFFSETS = NEAR_OFFSETS + tuple((far * x, far * y) for far in (2, 3) for x, y in NEAR_OFFSETS)
+"""Points from a marker to its label, the preferred first."""
 
 
 def plot_search(result: SearchResult, path: Path) -> None:
-    """Write the plot; the file's ending decides its format."""
+    """Write the plot; the file's ending decides its format. Equal results give equal files."""
     with mpl.rc_context(
         {"font.size": 9, "svg.hashsalt": "quietspike", "axes.spines.right": False, "axes.spines.top": False}
     ):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        _draw_trials(axes, result)
-        _draw_confirmations(axes, result)
-        axes.set_xscale("log")
-        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            ticks(StrMethodFormatter("{x:,g}"))
-        hidden = _zoom(axes, result)
+        confirmed = [c for c in result.confirmations if c.outcomes]
+        floor = _floor(result, confirmed)
+        _draw_trials(axes, result, floor)
+        _draw_confirmations(axes, result, confirmed)
+        axes.set_ylim(100 * floor if floor > 0 else None, min(axes.get_ylim()[1], 101))
         axes.set_xlabel(AXIS_LABELS[result.objective])
         axes.set_ylabel("Accuracy (%)")
+        _scale_costs(axes)
         axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
-        axes.legend(frameon=False, loc="lower right", title=f"{hidden} trials lie below" if hidden else None)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8, columnspacing=1.2)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # labels are placed where all else already stands
+        _label_uniform(axes, result, confirmed)
         temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        figure.savefig(temporary, dpi=200)
+        figure.savefig(temporary, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
         temporary.replace(path)
 
 
-def _zoom(axes: Axes, result: SearchResult) -> int:
-    """Leave out the trials that learned next to nothing, far below all that matters; says how many."""
+def _floor(result: SearchResult, confirmed: Sequence[Confirmation]) -> float:
+    """The accuracy below which trials are left out: far below all that matters; 0 where none lies there."""
     accuracies = [trial.outcome.accuracy for trial in result.trials if trial.outcome.reason is None]
-    shown = [t.outcome.accuracy for t in result.front] + [c.mean("accuracy") for c in result.confirmations]
+    if not accuracies:
+        return 0.0
+    shown = [t.outcome.accuracy for t in result.front] + [c.mean("accuracy") for c in confirmed]
     floor = min([*shown, statistics.median(accuracies)]) - 0.1
-    axes.set_ylim(bottom=max(0, 100 * min(floor, 1)) if min(accuracies) < floor else None)
-    return sum(accuracy < floor for accuracy in accuracies)
+    return floor if min(accuracies) < floor else 0.0
 
 
-def _draw_trials(axes: Axes, result: SearchResult) -> None:
+def _draw_trials(axes: Axes, result: SearchResult, floor: float) -> None:
     good = [trial.outcome for trial in result.trials if trial.outcome.reason is None]
+    if not good:
+        return
     cost = [outcome.totals[result.objective] for outcome in good]
-    axes.scatter(cost, [100 * outcome.accuracy for outcome in good], s=10, c=TRIAL_COLOUR, label="trials (validation)")
+    hidden = sum(outcome.accuracy < floor for outcome in good)
+    label = f"trials (validation; {hidden} lie below)" if hidden else "trials (validation)"
+    axes.scatter(cost, [100 * outcome.accuracy for outcome in good], s=10, c=TRIAL_COLOUR, label=label)
     front = [(t.outcome.totals[result.objective], 100 * t.outcome.accuracy) for t in result.front]
     axes.step(*zip(*front, strict=True), where="post", color=TRIAL_COLOUR, linewidth=1, label="their front")
 
 
-def _draw_confirmations(axes: Axes, result: SearchResult) -> None:
+def _draw_confirmations(axes: Axes, result: SearchResult, confirmed: Sequence[Confirmation]) -> None:
     for colour, marker, label, shown in (
-        (FRONT_COLOUR, "o", "mixed, confirmed (test)", [c for c in result.confirmations if c.uniform is None]),
-        (UNIFORM_COLOUR, "s", "uniform, confirmed (test)", [c for c in result.confirmations if c.uniform is not None]),
+        (FRONT_COLOUR, "o", "mixed (test)", [c for c in confirmed if c.uniform is None]),
+        (UNIFORM_COLOUR, "s", "uniform (test)", [c for c in confirmed if c.uniform is not None]),
     ):
         if not shown:
             continue
@@ -80,7 +95,57 @@ def _draw_confirmations(axes: Axes, result: SearchResult) -> None:
             elinewidth=0.8,
             label=label,
         )
-    for c in result.confirmations:
-        if c.uniform is not None:
-            at = (c.mean(result.objective), 100 * c.mean("accuracy"))
-            axes.annotate(c.uniform, at, xytext=(4, 4), textcoords="offset points", fontsize=7)
+
+
+def _scale_costs(axes: Axes) -> None:
+    """A logarithmic axis with a handful of readable ticks, however many decades it covers."""
+    if axes.xaxis.get_minpos() == float("inf"):  # no cost is above zero
+        return
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    for mantissas in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        ticks = _within(LogLocator(subs=mantissas).tick_values(low, high), low, high)
+        if len(ticks) >= 3:
+            break
+    else:
+        ticks = _within(MaxNLocator(5).tick_values(low, high), low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:,.10g}"))
+
+
+def _within(ticks: Iterable[float], low: float, high: float) -> list[float]:
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _label_uniform(axes: Axes, result: SearchResult, confirmed: Sequence[Confirmation]) -> None:
+    """Name the uniform placements, each where its name covers least."""
+    points = [(c.mean(result.objective), 100 * c.mean("accuracy")) for c in confirmed]
+    good = [trial.outcome for trial in result.trials if trial.outcome.reason is None]
+    dots = [(outcome.totals[result.objective], 100 * outcome.accuracy) for outcome in good]
+    marks = [_around(axes, point, 7) for point in points] + [_around(axes, dot, 4) for dot in dots]
+    names: list[Bbox] = []
+    for confirmation, point in zip(confirmed, points, strict=True):
+        if confirmation.uniform is None:
+            continue
+        label = axes.annotate(confirmation.uniform, point, (0, 0), textcoords="offset points", fontsize=7)
+        scores = []
+        for index, offset in enumerate(LABEL_OFFSETS):
+            box = _put(label, offset)
+            outside = sum(not axes.bbox.contains(*corner) for corner in box.corners())
+            scores.append((outside + box.count_overlaps(names), box.count_overlaps(marks), index))
+        names.append(_put(label, LABEL_OFFSETS[min(scores)[-1]]))
+
+
+def _put(label: Annotation, offset: tuple[int, int]) -> Bbox:
+    """Move a label so that it lies on that side of its point; gives what it covers."""
+    x, y = offset
+    label.set_position(offset)
+    label.set_horizontalalignment("center" if x == 0 else "left" if x > 0 else "right")
+    label.set_verticalalignment("center" if y == 0 else "bottom" if y > 0 else "top")
+    return label.get_window_extent()
+
+
+def _around(axes: Axes, point: tuple[float, float], size: float) -> Bbox:
+    x, y = axes.transData.transform(point)
+    return Bbox.from_bounds(x - size / 2, y - size / 2, size, size)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from multiprocessing import connection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +23,13 @@ Watch = Callable[[], None]
 
 IDLE_DEATHS = 3
 """Workers that die so often without having lost any work cannot run at all."""
+
+
+class Member(NamedTuple):
+    """A worker process, and where it says why it gave up."""
+
+    process: BaseProcess
+    complaint: connection.Connection[Any, str]
 
 
 def run_crew(
@@ -43,48 +52,81 @@ def run_crew(
         lost: called when a process died; says how many pieces of work it took with it.
 
     Raises:
-        QuietspikeError: if processes die again and again before they have begun anything.
+        QuietspikeError: if ``work`` raises one, or processes die again and again before they have begun anything.
     """
-    context = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
-
-    def start(worker: int) -> BaseProcess:
-        process = context.Process(target=_member, args=(work, args, worker, threads), daemon=True)
-        process.start()
-        return process
-
-    crew = {worker: start(worker) for worker in range(workers)}
+    crew = {worker: _start(work, args, worker, threads) for worker in range(workers)}
     idle_deaths = 0
     try:
         while crew:
-            connection.wait([process.sentinel for process in crew.values()], timeout=0.5)
+            connection.wait([member.process.sentinel for member in crew.values()], timeout=0.5)
             watch()
-            for worker, process in list(crew.items()):
-                if process.exitcode is None:
+            for worker, member in list(crew.items()):
+                code = member.process.exitcode
+                if code is None:
                     continue
                 del crew[worker]
-                if process.exitcode == 0:
+                if code == 0:
                     continue
+                _raise_complaint(member)
                 idle_deaths = 0 if lost() else idle_deaths + 1
                 if idle_deaths >= IDLE_DEATHS:
-                    raise QuietspikeError(f"workers die before they begin (exit code {process.exitcode})")
-                crew[worker] = start(worker)
+                    raise QuietspikeError(f"workers die before they begin (exit code {code})")
+                crew[worker] = _start(work, args, worker, threads)
     finally:
-        for process in crew.values():
-            process.kill()
-            process.join()
-
-
-def _member(work: Callable[..., None], args: tuple[Any, ...], worker: int, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    threading.Thread(target=_die_with_driver, daemon=True).start()
-    prepare_worker(threads)
-    work(*args, worker)
+        for member in crew.values():
+            member.process.kill()
+        for member in crew.values():
+            member.process.join()
 
 
 def prepare_worker(threads: int) -> None:
     """What any engine's worker does before it trains."""
     torch.set_num_threads(threads)
     keep_freed_memory()
+
+
+def _start(work: Callable[..., None], args: tuple[Any, ...], worker: int, threads: int) -> Member:
+    context = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
+    complaint, complain = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
+    with _interrupts_held():
+        process.start()
+    complain.close()
+    return Member(process, complaint)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, not even while they import: the driver handles it."""
+    resource_tracker.ensure_running()  # else the first process starts it, and that lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(
+    work: Callable[..., None],
+    args: tuple[Any, ...],
+    worker: int,
+    threads: int,
+    complain: connection.Connection[str, Any],
+) -> None:
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    prepare_worker(threads)
+    try:
+        work(*args, worker)
+    except QuietspikeError as error:
+        complain.send(str(error))
+        sys.exit(1)
+
+
+def _raise_complaint(member: Member) -> None:
+    try:
+        raise QuietspikeError(member.complaint.recv())
+    except EOFError:  # it was killed, and said nothing
+        return
 
 
 def _die_with_driver() -> None:

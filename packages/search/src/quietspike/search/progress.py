@@ -37,7 +37,8 @@ class ProgressShow:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:  # elsewhere it would print an empty line
+            self._bar.stop()
 
     def show(self, lines: Sequence[str], note: str = "") -> None:
         """Say what has ended since the last time.
@@ -48,7 +49,7 @@ class ProgressShow:
         """
         for line in lines:
             self._done += 1
-            self._console.print(f"{self._title} {self._done}/{self._total}: {line}", highlight=False)
+            self._console.print(f"{self._title} {self._done}/{self._total}: {line}", highlight=False, markup=False)
         self._bar.update(self._task, completed=self._done, note=note)
 
 
@@ -70,7 +71,8 @@ def best_note(trials: Sequence[TrialResult], objective: str) -> str:
     if not good:
         return ""
     least = min(outcome.totals[objective] for outcome in good)
-    return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, fewest {amount(least, objective)}"
+    word = "least" if objective == "energy" else "fewest"
+    return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, {word} {amount(least, objective)}"
 
 
 def amount(value: float, objective: str) -> str:

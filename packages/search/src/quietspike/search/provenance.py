@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS
+
+LIBRARIES = ("torch", "numpy", "numba", "optuna", "ray", "mlflow", "snntorch", "tonic")
+"""What a result may depend on, beside quietspike and its plugins."""
 
 
 def provenance() -> dict[str, str]:
-    """Versions of Python and of what matters here, and the git commit of the working directory."""
-    wanted = ("quietspike", "torch", "numpy", "optuna", "ray", "mlflow", "snntorch", "tonic")
-    versions = {"version.python": platform.python_version()}
-    for distribution in distributions():
-        name = distribution.name.lower()
-        if name in wanted or name.startswith("quietspike-"):
-            versions[f"version.{name}"] = distribution.version
-    return {**versions, "git.commit": _commit()}
+    """Versions of Python, of all that brings plugins and of libraries, and the git commit of the working directory."""
+    groups = [f"quietspike.{registry.kind}" for registry in (ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS)]
+    plugins = {entry.dist.name for group in groups for entry in entry_points(group=group) if entry.dist}
+    versions = {"python": platform.python_version()}
+    for name in sorted({*plugins, *LIBRARIES}):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**{f"version.{name}": text for name, text in versions.items()}, "git.commit": _commit()}
 
 
 def _commit() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from quietspike.core.weights import write_whole
 from quietspike.search.comparison import Difference, paired_difference
@@ -19,7 +20,7 @@ from quietspike.search.job import Job
 from quietspike.search.pareto import dominates
 from quietspike.search.plot import plot_search
 from quietspike.search.progress import amount
-from quietspike.search.results import Confirmation, SearchResult
+from quietspike.search.results import Confirmation, Outcome, SearchResult
 
 
 def write_report(result: SearchResult) -> None:
@@ -57,9 +58,8 @@ def print_report(result: SearchResult, console: Console) -> None:
     """Print the confirmed table (the front by validation where nothing was confirmed), and what it says."""
     console.print()
     console.print(_confirmed_table(result) if result.confirmations else _front_table(result))
-    for sentence in conclusions(result):
-        console.print(sentence, highlight=False)
-    console.print(f"Placements, tables and plot are in {result.folder}", highlight=False)
+    for sentence in [*conclusions(result), f"Placements, tables and plot are in {result.folder}"]:
+        console.print(sentence, highlight=False, markup=False)
 
 
 def conclusions(result: SearchResult) -> list[str]:
@@ -71,6 +71,8 @@ def conclusions(result: SearchResult) -> list[str]:
         if reasons:
             sentences.append(f"{len(reasons)} {kind} failed, the first with {reasons[0]}")
     best = result.best
+    if not result.trials:
+        sentences.append("No trial has ended yet")
     if best is None:
         return sentences
     sentences.append(f"Best placement: {best.name}")
@@ -98,11 +100,16 @@ def _mixed_against_uniform(result: SearchResult) -> str:
 
 
 def _versus(ours: Confirmation, theirs: Confirmation, objective: str) -> str:
-    saved = 1 - ours.mean(objective) / theirs.mean(objective) if theirs.mean(objective) else float("nan")
-    change = f"{abs(saved):.1%} {'fewer' if saved >= 0 else 'more'} {objective.replace('_', ' ')}"
     gain = paired_difference(ours, theirs, "accuracy")
     points = _points(gain) if gain else f"{100 * (ours.mean('accuracy') - theirs.mean('accuracy')):+.1f}"
-    return f"{change}, accuracy {points} points"
+    return f"{_saving(ours.mean(objective), theirs.mean(objective), objective)}, accuracy {points} points"
+
+
+def _saving(ours: float, theirs: float, objective: str) -> str:
+    if theirs == 0:
+        return f"{amount(ours, objective)} against 0"
+    less = "less" if objective == "energy" else "fewer"
+    return f"{abs(1 - ours / theirs):.1%} {less if ours <= theirs else 'more'} {objective.replace('_', ' ')}"
 
 
 def _points(difference: Difference) -> str:
@@ -121,9 +128,9 @@ def _confirmed_table(result: SearchResult) -> Table:
         table.add_column(column, justify="right")
     for c in result.confirmations:
         gain = paired_difference(c, none, "accuracy") if none is not None and c is not none else None
-        share = f"{c.mean(objective) / none.mean(objective):.1%}" if none and none.mean(objective) else ""
+        share = f"{c.mean(objective) / none.mean(objective):.1%}" if none and none.mean(objective) > 0 else ""
         table.add_row(
-            f"[bold]{c.name}[/bold]" if c is result.best else c.name,
+            Text(c.name, style="bold" if c is result.best else ""),
             "yes" if c.on_front else "",
             f"{100 * c.mean('accuracy'):.1f} ± {100 * c.deviation('accuracy'):.1f}",
             f"{_number(c.mean(objective))} ± {_number(c.deviation(objective))}",
@@ -141,7 +148,7 @@ def _front_table(result: SearchResult) -> Table:
     for trial in result.front:
         outcome = trial.outcome
         figures = (f"{100 * outcome.accuracy:.1f}", _number(outcome.totals[result.objective]))
-        table.add_row(trial.placement.label, *figures)
+        table.add_row(Text(trial.placement.label), *figures)
     return table
 
 
@@ -155,11 +162,8 @@ def _trial_rows(result: SearchResult) -> list[dict[str, Any]]:
         {
             "trial": trial.number,
             "placement": trial.placement.json,
-            "accuracy": trial.outcome.accuracy,
-            **trial.outcome.totals,
-            "seconds": round(trial.outcome.seconds, 2),
             "on_front": trial.number in front,
-            "reason": trial.outcome.reason or "",
+            **_figures(trial.outcome),
         }
         for trial in result.trials
     ]
@@ -172,13 +176,20 @@ def _confirmation_rows(result: SearchResult) -> list[dict[str, Any]]:
             "uniform": c.uniform or "",
             "on_front": c.on_front,
             "seed": seed,
-            "accuracy": outcome.accuracy,
-            **outcome.totals,
-            "seconds": round(outcome.seconds, 2),
+            **_figures(outcome),
         }
         for c in result.confirmations
-        for seed, outcome in sorted(c.outcomes.items())
+        for seed, outcome in sorted({**c.outcomes, **{s: Outcome.failed(r) for s, r in c.failures.items()}}.items())
     ]
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "accuracy": outcome.accuracy if outcome.reason is None else "",
+        "seconds": round(outcome.seconds, 2),
+        "reason": outcome.reason or "",
+        **outcome.totals,
+    }
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

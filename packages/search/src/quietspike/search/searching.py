@@ -61,20 +61,14 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         job = Job(experiment, space, open_tracker(experiment, provenance()))
         study = job.open_study()
-        job.tracker.end_orphans()
-        _announce(job, study, study.begin(), console)
-        status = "KILLED"
-        try:
+        study.await_strangers()
+        with _accounted(job, study) as interrupted:
+            _announce(job, study, interrupted, console)
             _try_placements(engine, job, study, console)
             _confirm(engine, job, study, console)
-            status = "FINISHED"
-        finally:
-            study.recover(blame=False)
-            job.tracker.end_orphans()
-            job.tracker.end(status)
-        result = collect_result(experiment, space, study)
-        write_report(result)
-        log_report(result, job)
+            result = collect_result(experiment, space, study)
+            write_report(result)
+            log_report(result, job)
     print_report(result, console)
     return result
 
@@ -107,9 +101,29 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
     )
 
 
+@contextmanager
+def _accounted(job: Job, study: SearchStudy) -> Iterator[int]:
+    """Nothing is left as running, in the journal or in MLflow, before and after; says how many trials were before.
+
+    No worker is alive then: those of this driver have ended, and so have those of an earlier one.
+    """
+    interrupted = study.lose_all()
+    job.tracker.end_all()
+    status = "KILLED"
+    try:
+        yield interrupted
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        study.lose_all()
+        job.tracker.end_all()
+        job.tracker.parent.end(status)
+
+
 def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
-    objective = job.experiment.search.objective
-    total = min(job.experiment.search.trials, job.space.size)
+    objective, total = job.experiment.search.objective, study.total
     seen = {trial.number for trial in study.results()}
     with ProgressShow(console, "trial", total, len(seen)) as progress:
 
@@ -122,9 +136,13 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
         if len(seen) < total:
             engine.search(job, _at_most_every(SHOW_EVERY, look))
             look()
+    job.tidy(study)  # again, since a worker may have been killed before it did
     results = study.results()
+    if len(results) < total:
+        raise QuietspikeError(f"only {len(results)} of {total} trials have ended; the same command goes on")
     if all(trial.outcome.reason is not None for trial in results):
-        raise QuietspikeError(f"every trial failed, the first with {results[0].outcome.reason}")
+        traceback = job.trial_folder(results[0].placement) / "error.txt"
+        raise QuietspikeError(f"every trial failed, the first with {results[0].outcome.reason}; see {traceback}")
 
 
 def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
@@ -151,15 +169,14 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
 def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:
     done = len(study.results())
     options = job.experiment.search
-    total = min(options.trials, job.space.size)
     sites = ", ".join(job.space.choices)
     console.print(f"Searching {job.space.size:,} placements over {sites}", highlight=False)
     console.print(
-        f"{total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
+        f"{study.total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
         highlight=False,
     )
     if done or recovered:
-        console.print(f"Going on: {done} trials are done, {recovered} were interrupted and run again", highlight=False)
+        console.print(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}", highlight=False)
 
 
 @contextmanager

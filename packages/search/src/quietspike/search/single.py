@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from quietspike.core import CheckpointError, Choice, Placement
+from quietspike.core import CheckpointError, Choice, OptionError, Placement
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import SplitName
 from quietspike.core.cost import Cost
@@ -16,26 +17,34 @@ from quietspike.core.evaluation import Evaluation, evaluate
 from quietspike.core.networks import build_network, find_sites
 from quietspike.core.training import EpochRow, resolve_device
 from quietspike.core.weights import load_tensors, load_weights
-from quietspike.search.config import Experiment, check_experiment, override, read_yaml
+from quietspike.search.config import Experiment, check_experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.execution import Training, run_training, site_params
 from quietspike.search.progress import amount, outcome_text
 from quietspike.search.provenance import provenance
+from quietspike.search.reading import override, read_yaml
 from quietspike.search.results import Outcome
 from quietspike.search.tracking import open_tracker
+
+RECORD = {"experiment": dict, "placement": dict, "seed": int}
+"""What a weights file says of its network."""
 
 
 def read_placement(text: str, experiment: Experiment) -> Placement:
     """A placement from a YAML file, or an attention's name for the same everywhere.
 
     Raises:
-        QuietspikeError: for a file that cannot be read, or a site or attention that does not exist.
+        QuietspikeError: for a file that cannot be read, a site or attention that does not exist, or a bad option.
     """
     sites = find_sites(experiment.backbone.data, experiment.neuron.data, open_dataset(experiment))
-    if not text.endswith((".yaml", ".yml")):
-        return Placement.uniform(Choice(text), sites)
-    placement = Placement(read_yaml(Path(text)))
-    placement.check(sites)
+    if text.endswith((".yaml", ".yml")):
+        placement = Placement(read_yaml(Path(text)))
+        placement.check(sites)
+    else:
+        placement = Placement.uniform(Choice(text), sites)
+    with torch.device("meta"):
+        for site in sites:
+            placement(site)
     return placement
 
 
@@ -43,11 +52,20 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     """Train one placement with the experiment's seed and measure it on the test split.
 
     Its folder, ``train/<digest>-seed<seed>`` in the experiment's, keeps the weights; it goes on from a checkpoint.
+
+    Raises:
+        QuietspikeError: for a mistake in the experiment, or an output folder that cannot be written.
+        DivergedError: when the loss is not finite.
     """
     dataset = open_dataset(experiment)
     sites = find_sites(experiment.backbone.data, experiment.neuron.data, dataset)
     folder = experiment.folder / "train" / f"{placement.digest}-seed{experiment.seed}"
     training = Training(experiment, placement, experiment.seed, folder)
+    resolve_device(experiment.device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"output: {folder}: cannot be written: {error.strerror}") from None
     tracker = open_tracker(experiment, provenance())
     labels = {site.name: placement[site.name].label if site.name in placement else "none" for site in sites}
     params = {**site_params(labels), "seed": str(experiment.seed)}
@@ -58,12 +76,10 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     status = "FAILED"
     try:
         with tracker.child("training", placement.label, params) as run:
-            outcome = run_training(
-                training, run, test=True, watch=lambda row: console.print(epoch_text(row), highlight=False)
-            )
+            outcome = run_training(training, run, test=True, watch=show)
         status = "FINISHED"
     finally:
-        tracker.end(status)
+        tracker.parent.end(status)
     console.print(f"Test: {outcome_text(outcome, experiment.search.objective)}", highlight=False)
     console.print(f"Weights: {training.weights}", highlight=False)
     return outcome
@@ -90,7 +106,7 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
         QuietspikeError: if the file is damaged, no weights of quietspike, or does not fit its own record.
     """
     tensors, record = load_tensors(path)
-    if not {"experiment", "placement", "seed"} <= record.keys():
+    if not all(isinstance(record.get(key), kind) for key, kind in RECORD.items()):
         raise CheckpointError(f"{path}: does not say which network it belongs to; not written by quietspike")
     experiment = check_experiment(override(record["experiment"], overrides))
     dataset, placement = open_dataset(experiment), Placement(record["placement"])

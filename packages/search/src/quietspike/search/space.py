@@ -12,6 +12,7 @@ import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from quietspike.core import Choice, OptionError, Placement, Site
+from quietspike.core.errors import unknown_name
 from quietspike.core.networks import find_sites
 from quietspike.core.placement import build_attention, fit_to_site
 from quietspike.search.config import Experiment, expand_candidates
@@ -54,8 +55,11 @@ class Space:
         return {site: placement[site].label if site in placement else "none" for site in self.choices}
 
     def shuffled(self, seed: int, count: int) -> Iterator[Placement]:
-        """Placements in a random order without repetition, ``count`` of them where there are as many."""
-        for index in random.Random(seed).sample(range(self.size), min(count, self.size)):
+        """Placements in a random order without repetition, ``count`` of them where there are as many.
+
+        A larger count goes on behind the same beginning.
+        """
+        for index in _shuffled_range(self.size, min(count, self.size), random.Random(seed)):
             chosen = {}
             for site, choices in self.choices.items():
                 index, which = divmod(index, len(choices))
@@ -88,9 +92,20 @@ def uniform_placement(choice: Choice, searched: list[Site]) -> Placement:
     return Placement({site.name: fit_to_site(choice, site) for site in searched})
 
 
+def _shuffled_range(size: int, count: int, generator: random.Random) -> Iterator[int]:
+    """The first ``count`` of a shuffled ``range(size)``: Fisher and Yates, storing only what was moved."""
+    moved: dict[int, int] = {}
+    for last in range(size - 1, size - 1 - count, -1):
+        drawn = generator.randrange(last + 1)
+        yield moved.get(drawn, drawn)
+        moved[drawn] = moved.get(last, last)
+
+
 def _matching(sites: list[Site], patterns: tuple[str, ...]) -> list[Site]:
-    names = ", ".join(site.name for site in sites)
+    if not patterns:
+        raise OptionError("search.sites: empty; there is nothing to search")
+    known = dict.fromkeys([*(site.name for site in sites), *(f"*.{site.signal}" for site in sites)])
     for pattern in patterns:
         if not any(fnmatchcase(site.name, pattern) for site in sites):
-            raise OptionError(f"search.sites: {pattern!r} fits no site; there are: {names}")
+            raise unknown_name("search.sites", pattern, known)
     return [site for site in sites if any(fnmatchcase(site.name, pattern) for pattern in patterns)]

@@ -1,26 +1,29 @@
 """The journal of a search: which placements were tried, by whom, with what result.
 
 It is an Optuna study in a JournalStorage file. Every claim is made under one file lock that the kernel releases when
-its holder dies, so that workers never exceed the budget, and nothing has to be waited for after a SIGKILL. The sampler
-is seeded anew for each claim, by the number of trials before it: a search that was interrupted goes on to the same
-placements as one that was not (with one worker; several finish in whatever order they do).
+its holder dies, so that workers never exceed the budget, and nothing has to be waited for after a SIGKILL. What is
+claimed next depends on the finished attempts alone, and the sampler is seeded anew each time by their number: a search
+that was interrupted, between any two lines of the journal, goes on to the same placements as one that was not (with one
+worker; several finish in whatever order they do).
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
 
 import optuna
 from filelock import FileLock
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from quietspike.core import Placement
+from quietspike.core import Placement, QuietspikeError
 from quietspike.search.config import Experiment
+from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.space import Space
@@ -31,6 +34,9 @@ DEATHS = 3
 
 REPEATS_IN_A_ROW = 20
 """After so many repeated suggestions the sampler has converged, and a new placement is drawn at random."""
+
+PATIENCE = 60.0
+"""Seconds that workers of a driver that was killed get to notice it and end."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -51,6 +57,10 @@ class Claim:
 class SearchStudy:
     """The study of one search, opened by the driver and by each worker.
 
+    A trial's user attributes say what Optuna has no state for: ``worker`` (who claimed it), ``outcome``, ``lost`` (its
+    worker ``died``, or the whole search was ``interrupted``; the placement is claimed again), ``repeats`` (the number
+    of an earlier trial of the same placement, whose values it was given).
+
     Args:
         experiment: sampler, seed, budget.
         space: what is sampled.
@@ -61,9 +71,7 @@ class SearchStudy:
         self.experiment = experiment
         self.space = space
         self._claiming = FileLock(folder / "claim.lock")
-        # the kernel frees this lock when its holder dies, where Optuna's own must first grow 30 s old
-        writing = cast(Any, FileLock(folder / "study.journal.lock"))
-        self.storage = JournalStorage(JournalFileBackend(str(folder / "study.journal"), lock_obj=writing))
+        self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
@@ -71,97 +79,131 @@ class SearchStudy:
             load_if_exists=True,
         )
 
-    def begin(self) -> int:
-        """Queue the uniform placements, or after an interruption what was under way; says how many of the latter."""
-        with self._claiming:
-            if self.experiment.search.uniform_first and not self._trials():
-                for placement in dict.fromkeys(self.space.uniform.values()):
-                    self._queue(placement)
-        return self.recover(blame=False)
-
-    def recover(self, *, blame: bool = True) -> int:
-        """Put the placements of dead workers back in the queue; says how many.
-
-        Args:
-            blame: count it against the placement, which may be what kills them (by its memory, say).
-        """
-        with self._claiming:
-            running = [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
-            orphans = [trial for trial in running if not is_alive(trial.user_attrs.get("worker"))]
-            for trial in orphans:
-                self._lose(trial, blame)
-            return len(orphans)
+    @property
+    def total(self) -> int:
+        """How many placements are to be tried."""
+        return min(self.experiment.search.trials, self.space.size)
 
     def claim(self) -> Claim | None:
         """The next placement to train; ``None`` when the budget is used up or nothing is left to try."""
         with self._claiming:
-            repeats = 0
             while True:
                 trials = self._trials()
-                tried = {self._placement(t): t for t in trials if _counts(t)}
-                if len(tried) >= min(self.experiment.search.trials, self.space.size):
+                attempts = [t for t in trials if _is_attempt(t)]
+                tried = {self._placement(t): t for t in attempts if "repeats" not in t.user_attrs}
+                if len(tried) >= self.total:
                     return None
-                placement = (
-                    None if any(t.state == TrialState.WAITING for t in trials) else self._unasked(tried, repeats)
-                )
-                if placement is not None:
-                    self._queue(placement)
-                self.study.sampler = self._sampler(len(trials))
+                due = self._due(trials, attempts, tried)
+                if due is not None:
+                    self.study.enqueue_trial(self.space.labels(due))
+                self.study.sampler = self._sampler(len(attempts))
                 trial = self.study.ask(self.space.distributions)
                 placement = self.space.placement(trial.params)
-                trial.set_user_attr("worker", who_am_i())
-                if placement not in tried:
+                earlier = tried.get(placement)
+                if earlier is None:
+                    trial.set_user_attr("worker", who_am_i())
                     return Claim(trial.number, placement)
-                trial.set_user_attr("repeats", tried[placement].number)
-                earlier = tried[placement]
-                if earlier.state == TrialState.COMPLETE:
-                    self.study.tell(trial, earlier.values)
-                else:
-                    self.study.tell(trial, state=TrialState.FAIL)
-                repeats += 1
+                trial.set_user_attr("repeats", earlier.number)
+                self._tell(trial.number, earlier.values)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
         """Record what a claimed trial gave: its values, or why it failed."""
-        trial_id = self._frozen(claim.number)._trial_id
-        self.storage.set_trial_user_attr(trial_id, "outcome", outcome.data)
-        if outcome.reason is not None:
-            self.study.tell(claim.number, state=TrialState.FAIL)
-        else:
-            self.study.tell(claim.number, [outcome.accuracy, outcome.totals[self.experiment.search.objective]])
+        self._note(claim.number, "outcome", outcome.data)
+        self._conclude(claim.number, outcome)
 
     def lose(self, claim: Claim) -> None:
-        """The worker of a claim died: put the placement back in the queue."""
+        """The worker of a claim died: its placement is to be claimed again."""
         with self._claiming:
-            self._lose(self._frozen(claim.number), blame=True)
+            self._lose(self._trials()[claim.number], blame=True)
+
+    def lose_dead(self) -> int:
+        """Put the placements of dead workers back; says how many."""
+        with self._claiming:
+            orphans = [trial for trial in self._running() if not is_alive(trial.user_attrs.get("worker"))]
+            for trial in orphans:
+                self._lose(trial, blame=True)
+            return len(orphans)
+
+    def lose_all(self) -> int:
+        """Put back all that is under way, for a driver that knows of no worker any more; says how many."""
+        with self._claiming:
+            running = self._running()
+            for trial in running:
+                self._lose(trial, blame=False)
+            return len(running)
+
+    def await_strangers(self) -> None:
+        """Wait for the workers of an earlier driver, which end by themselves after it was killed.
+
+        Raises:
+            QuietspikeError: if one does not.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while strangers := self._strangers():
+            if time.monotonic() > deadline:
+                raise QuietspikeError(f"process {strangers[0]} of an earlier search still works here; end it first")
+            time.sleep(0.2)
 
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
-        finished = [t for t in self._trials() if _counts(t) and t.state.is_finished()]
-        return [TrialResult(t.number, self._placement(t), Outcome.of(t.user_attrs["outcome"])) for t in finished]
+        ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
+        return [TrialResult(t.number, self._placement(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
 
-    def running(self) -> int:
-        """How many trials are under way."""
-        return sum(t.state == TrialState.RUNNING for t in self._trials())
+    def _due(
+        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Placement, FrozenTrial]
+    ) -> Placement | None:
+        """A placement that the sampler is not asked for, and that is not in the queue yet.
+
+        First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
+        only repeats itself.
+        """
+        if any(trial.state == TrialState.WAITING for trial in trials):
+            return None
+        options = self.experiment.search
+        lost = [self._placement(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
+        uniform = list(self.space.uniform.values()) if options.uniform_first else []
+        for placement in lost + uniform:
+            if placement not in tried:
+                return placement
+        repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
+        if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
+            return None
+        shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
+        return next(placement for placement in shuffled if placement not in tried)
 
     def _lose(self, trial: FrozenTrial, blame: bool) -> None:
-        deaths = trial.user_attrs.get("deaths", 0) + blame
-        if deaths >= DEATHS:
-            reason = f"its worker died {deaths} times"
-            self.finish(Claim(trial.number, self._placement(trial)), Outcome.failed(reason))
+        """Give up a running trial.
+
+        Args:
+            trial: which.
+            blame: count it against the placement, which may be what kills workers (by its memory, say).
+        """
+        if "outcome" in trial.user_attrs:  # it died after its work was done
+            self._conclude(trial.number, Outcome.of(trial.user_attrs["outcome"]))
             return
-        self.storage.set_trial_user_attr(trial._trial_id, "lost", True)
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        self._queue(self._placement(trial), deaths)
+        if blame and "worker" in trial.user_attrs:
+            placement = self._placement(trial)
+            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._placement(t) == placement]
+            if len(died) + 1 >= DEATHS:
+                reason = f"its worker died {DEATHS} times"
+                self.finish(Claim(trial.number, placement), Outcome.failed(reason))
+                return
+        self._note(trial.number, "lost", "died" if blame else "interrupted")
+        self._tell(trial.number, None)
 
-    def _queue(self, placement: Placement, deaths: int = 0) -> None:
-        self.study.enqueue_trial(self.space.labels(placement), user_attrs={"deaths": deaths})
+    def _conclude(self, number: int, outcome: Outcome) -> None:
+        objective = self.experiment.search.objective
+        self._tell(number, None if outcome.reason else [outcome.accuracy, outcome.totals[objective]])
 
-    def _unasked(self, tried: dict[Placement, FrozenTrial], repeats: int) -> Placement | None:
-        """A placement that the sampler is not asked for: the grid's next, or one at random when it only repeats."""
-        if self.experiment.search.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
-            return None
-        untried = (p for p in self.space.shuffled(self.experiment.seed, len(tried) + 1) if p not in tried)
-        return next(untried)
+    def _tell(self, number: int, values: list[float] | None) -> None:
+        """End a trial, as failed where there are no values."""
+        if values is None:
+            self.study.tell(number, state=TrialState.FAIL)
+        else:
+            self.study.tell(number, values)
+
+    def _note(self, number: int, key: str, value: object) -> None:
+        self.storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
 
     def _sampler(self, number: int) -> BaseSampler:
         seed = (self.experiment.seed * 1_000_003 + number) % 2**32
@@ -169,21 +211,37 @@ class SearchStudy:
             case "tpe":
                 return TPESampler(seed=seed)
             case "nsga2":
-                return NSGAIISampler(population_size=self.experiment.search.population, seed=seed)
+                return _OrderedNSGAII(population_size=self.experiment.search.population, seed=seed)
             case _:
                 return RandomSampler(seed=seed)
 
     def _placement(self, trial: FrozenTrial) -> Placement:
-        params = trial.params or trial.system_attrs.get("fixed_params", {})
-        return self.space.placement(params)
+        return self.space.placement(trial.params)
+
+    def _strangers(self) -> list[int]:
+        """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
+        me = who_am_i()
+        workers = [trial.user_attrs.get("worker", me) for trial in self._running()]
+        return [w["pid"] for w in workers if w != me and w["host"] == me["host"] and is_alive(w)]
+
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._trials()[number]
+
+class _OrderedNSGAII(NSGAIISampler):
+    """NSGA-II whose parents always come in the order of their trials.
+
+    Optuna gives them in the order of selection when it selects a generation's parents and in the order of trials ever
+    after: whether a claim was interrupted in between would show.
+    """
+
+    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is an attempt of its own: neither waiting, nor lost with its worker, nor a repetition."""
-    return trial.state != TrialState.WAITING and not {"lost", "repeats"} & trial.user_attrs.keys()
+def _is_attempt(trial: FrozenTrial) -> bool:
+    """Whether a claim was made to its end, and not lost since."""
+    return bool({"worker", "repeats"} & trial.user_attrs.keys()) and "lost" not in trial.user_attrs

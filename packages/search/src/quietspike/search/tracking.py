@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from quietspike.core import OptionError
+from quietspike.core import QuietspikeError
 from quietspike.core.cost import Cost
 from quietspike.core.training import EpochRow
 from quietspike.search.config import Experiment
@@ -38,21 +37,34 @@ WORKER_TAGS = {key: f"quietspike.worker.{key}" for key in ("host", "pid", "start
 BATCH = 100
 """Parameters or tags that MLflow takes in one request."""
 
-CHANGEABLE = ("search.trials", "search.workers", "search.engine", "confirm", "tracking", "output", "device", "name")
+CHANGEABLE = (
+    *("name", "device", "output", "confirm", "tracking"),
+    *(f"search.{key}" for key in ("engine", "trials", "workers", "hypervolume_reference")),
+)
 """Keys that a search may go on with in another value: tags, since MLflow's parameters are final."""
+
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's settings while a store is opened: its own would try a server that is not there for some five minutes."""
+
+
+class TrackingError(QuietspikeError):
+    """The tracking store cannot be reached; it ends the search, for no placement is to blame."""
 
 
 class TrackedRun:
     """One open MLflow run.
 
     Args:
-        client: of the tracking store.
+        uri: of the tracking store.
         run_id: of the run.
+
+    Raises:
+        TrackingError: from each method, if the store cannot be reached.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.client = client
-        self.run_id = run_id
+    def __init__(self, uri: str, run_id: str) -> None:
+        self._uri = uri
+        self._run_id = run_id
 
     def log_epoch(self, row: EpochRow) -> None:
         """All metrics of an epoch, in one request."""
@@ -70,15 +82,21 @@ class TrackedRun:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Metrics, in one request."""
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        with _reaching(self._uri) as client:
+            client.log_batch(self._run_id, metrics=entries)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """A file."""
-        self.client.log_artifact(self.run_id, str(path), folder)
+        with _reaching(self._uri) as client:
+            client.log_artifact(self._run_id, str(path), folder)
 
-    def set_tag(self, key: str, value: str) -> None:
-        """A tag; an earlier value is replaced."""
-        self.client.set_tag(self.run_id, key, value)
+    def end(self, status: str, reason: str | None = None) -> None:
+        """End it as FINISHED, FAILED or KILLED; a tag says why."""
+        with _reaching(self._uri) as client:
+            if reason is not None:
+                client.set_tag(self._run_id, REASON_TAG, reason)
+            client.set_terminated(self._run_id, status)
 
 
 @dataclass(frozen=True)
@@ -98,42 +116,44 @@ class Tracker:
     @property
     def parent(self) -> TrackedRun:
         """The search's own run."""
-        return TrackedRun(MlflowClient(self.uri), self.parent_id)
+        return TrackedRun(self.uri, self.parent_id)
 
     @contextmanager
     def child(self, kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
         """A child run; it ends as FAILED, with the reason, where the block raises.
 
         Args:
-            kind: ``trial`` or ``confirmation``.
+            kind: ``trial``, ``confirmation`` or ``training``.
             name: shown by MLflow.
             params: what varies between children.
         """
         worker = {tag: str(who_am_i()[key]) for key, tag in WORKER_TAGS.items()}
         tags = {MLFLOW_PARENT_RUN_ID: self.parent_id, MLFLOW_RUN_NAME: name, KIND_TAG: kind, **worker}
-        run = TrackedRun(MlflowClient(self.uri), _create(self.uri, self.experiment_id, tags, params))
+        with _reaching(self.uri) as client:
+            run = TrackedRun(self.uri, _create(client, self.experiment_id, tags, params))
         try:
             yield run
-        except Exception as error:
-            run.set_tag(REASON_TAG, describe(error))
-            run.client.set_terminated(run.run_id, "FAILED")
+        except TrackingError:
             raise
-        run.client.set_terminated(run.run_id, "FINISHED")
+        except Exception as error:
+            run.end("FAILED", describe(error))
+            raise
+        run.end("FINISHED")
 
-    def end(self, status: str) -> None:
-        """End the search's run, as FINISHED or KILLED."""
-        MlflowClient(self.uri).set_terminated(self.parent_id, status)
-
-    def end_orphans(self) -> None:
+    def end_dead(self) -> None:
         """End the child runs whose worker is dead."""
-        client = MlflowClient(self.uri)
-        mine = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent_id}' and attributes.status = 'RUNNING'"
-        for run in _search(client, self.experiment_id, mine):
-            tags = run.data.tags
-            worker = {key: tags.get(tag, "0") for key, tag in WORKER_TAGS.items()}
-            if not is_alive({**worker, "pid": int(worker["pid"]), "started": float(worker["started"])}):
-                client.set_tag(run.info.run_id, REASON_TAG, "its worker died")
-                client.set_terminated(run.info.run_id, "KILLED")
+        self._end_children(lambda run: not _has_worker(run))
+
+    def end_all(self) -> None:
+        """End all child runs, for a driver that knows of no worker any more."""
+        self._end_children(lambda run: True)
+
+    def _end_children(self, is_orphan: Callable[[Run], bool]) -> None:
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent_id}' and attributes.status = 'RUNNING'"
+        with _reaching(self.uri) as client:
+            orphans = [run for run in _search(client, self.experiment_id, query) if is_orphan(run)]
+        for run in orphans:
+            TrackedRun(self.uri, run.info.run_id).end("KILLED", "its worker died")
 
 
 def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
@@ -144,14 +164,14 @@ def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
         record: versions and the like, as tags.
 
     Raises:
-        OptionError: if the store cannot be reached; names its URI.
+        TrackingError: if the store cannot be reached; names its URI.
     """
     uri = tracking_uri(experiment)
-    client = MlflowClient(uri)
-    try:
+    with _impatiently(), _reaching(uri) as client:
         experiment_id = _experiment_id(client, experiment, uri)
         folder = str(experiment.folder.resolve())
-        found = _search(client, experiment_id, f"tags.`{FOLDER_TAG}` = '{folder}'")
+        mark = '"' if "'" in folder else "'"
+        found = _search(client, experiment_id, f"tags.`{FOLDER_TAG}` = {mark}{folder}{mark}")
         flat = {key: str(value) for key, value in flatten(experiment.data).items()}
         changeable = {key: value for key, value in flat.items() if key.startswith(CHANGEABLE)}
         tags = {**changeable, **record, FOLDER_TAG: folder, KIND_TAG: "search", MLFLOW_RUN_NAME: experiment.folder.name}
@@ -161,9 +181,7 @@ def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
             client.log_batch(parent, tags=[RunTag(key, value) for key, value in tags.items()])
         else:
             params = {key: value for key, value in flat.items() if key not in changeable}
-            parent = _create(uri, experiment_id, tags, params)
-    except MlflowException as error:
-        raise OptionError(f"tracking.uri: {uri}: {str(error).splitlines()[0]}") from error
+            parent = _create(client, experiment_id, tags, params)
     return Tracker(uri, experiment_id, parent)
 
 
@@ -208,8 +226,7 @@ def _experiment_id(client: MlflowClient, experiment: Experiment, uri: str) -> st
     return str(client.create_experiment(name, artifact_location=artifacts))
 
 
-def _create(uri: str, experiment_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-    client = MlflowClient(uri)
+def _create(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
     run_id: str = client.create_run(experiment_id, tags=dict(tags)).info.run_id
     entries = [Param(key, str(value)) for key, value in params.items()]
     for start in range(0, len(entries), BATCH):
@@ -226,3 +243,37 @@ def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
         token = page.token
         if not token:
             return runs
+
+
+def _has_worker(run: Run) -> bool:
+    tags = run.data.tags
+    if not set(WORKER_TAGS.values()) <= tags.keys():
+        return False
+    host, pid, started = (tags[WORKER_TAGS[key]] for key in ("host", "pid", "started"))
+    return is_alive({"host": host, "pid": int(pid), "started": float(started)})
+
+
+@contextmanager
+def _reaching(uri: str) -> Iterator[MlflowClient]:
+    """A client of the store.
+
+    Raises:
+        TrackingError: for whatever is raised meanwhile: each kind of store has errors of its own.
+    """
+    try:
+        yield MlflowClient(uri)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise TrackingError(f"tracking.uri: {uri}: {lines[0]}") from error
+
+
+@contextmanager
+def _impatiently() -> Iterator[None]:
+    """A store that does not answer is given up within seconds, unless the user's environment says otherwise."""
+    ours = {key: value for key, value in IMPATIENCE.items() if key not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for key in ours:
+            del os.environ[key]

@@ -20,8 +20,8 @@ class OptunaEngine:
         study = job.open_study()
 
         def recover() -> int:
-            job.tracker.end_orphans()
-            return study.recover()
+            job.tracker.end_dead()
+            return study.lose_dead()
 
         run_crew(_run_trials, (job,), workers=job.workers, threads=job.threads, watch=watch, lost=recover)
 
@@ -30,7 +30,7 @@ class OptunaEngine:
         deaths: Counter[Task] = Counter()
 
         def recover() -> int:
-            job.tracker.end_orphans()
+            job.tracker.end_dead()
             lost = [task for task in tasks if task.abandoned(job)]
             deaths.update(lost)
             for task in lost:

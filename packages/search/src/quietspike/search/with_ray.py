@@ -16,15 +16,19 @@ from contextlib import contextmanager
 from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune's own would end the trials and let the search go on
 
-import ray
+try:
+    import ray
+    from ray import tune
+    from ray.exceptions import RayError
+    from ray.tune.search import Searcher
+    from ray.tune.search.optuna import OptunaSearch
+except ImportError as error:
+    raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 import torch
-from ray import tune
-from ray.exceptions import RayError
-from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
-from quietspike.core import Placement
+from quietspike.core import Placement, QuietspikeError
 from quietspike.search.confirmation import Task
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
@@ -38,12 +42,14 @@ class RayEngine:
 
     def search(self, job: Job, watch: Watch) -> None:
         """Run trials until the study has as many as asked for."""
+        shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
+        placements = PlacementSearch(job)
         with _cluster(job):
             trainable = tune.with_resources(tune.with_parameters(_run_trial, job=job), _resources(job))
             tuner = tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=PlacementSearch(job),
+                    search_alg=placements,
                     num_samples=-1,  # the study counts the budget
                     max_concurrent_trials=job.workers,
                     reuse_actors=True,
@@ -56,6 +62,8 @@ class RayEngine:
                 ),
             )
             tuner.fit()
+        if placements.complaint is not None:
+            raise QuietspikeError(placements.complaint)
         shutil.rmtree(job.folder / "ray", ignore_errors=True)
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
@@ -70,9 +78,13 @@ class RayEngine:
                 for reference in done:
                     task = pending.pop(reference)
                     try:
-                        ray.get(reference)
+                        complaint = ray.get(reference)
                     except RayError as error:
                         task.record(job, Outcome.failed(describe(error)))
+                        job.tracker.end_dead()
+                        continue
+                    if complaint is not None:
+                        raise QuietspikeError(complaint)
                 watch()
 
 
@@ -81,6 +93,9 @@ class PlacementSearch(OptunaSearch):
 
     Args:
         job: names the study.
+
+    Attributes:
+        complaint: why a worker gave up the whole search; ``None`` where none did.
     """
 
     def __init__(self, job: Job) -> None:
@@ -95,6 +110,7 @@ class PlacementSearch(OptunaSearch):
         self._job = job
         self._journal = study
         self._claims: dict[str, Claim] = {}
+        self.complaint: str | None = None
 
     def __reduce__(self) -> tuple[type[PlacementSearch], tuple[Job]]:
         """Ray pickles what it is given, and locks cannot be: a copy opens the journal anew."""
@@ -102,7 +118,7 @@ class PlacementSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next placement; ``None`` while a running trial may still be lost and come back."""
-        claim = self._journal.claim()
+        claim = self._journal.claim() if self.complaint is None else None
         if claim is None:
             return None if self._claims else str(Searcher.FINISHED)
         self._claims[trial_id] = claim
@@ -112,8 +128,10 @@ class PlacementSearch(OptunaSearch):
         """Record a trial's outcome; a worker that died gives none, and its placement is queued again."""
         claim = self._claims.pop(trial_id)
         if error or not result or "outcome" not in result:
-            self._journal.lose(claim)
-            self._job.tracker.end_orphans()
+            self.complaint = (result or {}).get("complaint")
+            if self.complaint is None:
+                self._journal.lose(claim)
+                self._job.tracker.end_dead()
             return
         self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         self._job.tidy(self._journal)
@@ -144,15 +162,22 @@ def _show_nothing() -> None:
 def _run_trial(config: dict[str, Any], job: Job) -> dict[str, Any]:
     prepare_worker(job.threads)
     claim = Claim(config["number"], Placement.from_json(config["placement"]))
-    outcome = job.evaluate_claim(claim, worker=0)
     objective = job.experiment.search.objective
+    try:
+        outcome = job.evaluate_claim(claim, worker=0)
+    except QuietspikeError as error:
+        return {"accuracy": math.nan, objective: math.nan, "complaint": str(error)}
     shown = {"accuracy": outcome.accuracy, objective: outcome.totals.get(objective, math.nan)}
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 
-def _run_task(job: Job, task: Task) -> None:
+def _run_task(job: Job, task: Task) -> str | None:
     prepare_worker(job.threads)
-    task.run(job, worker=0)
+    try:
+        task.run(job, worker=0)
+    except QuietspikeError as error:
+        return str(error)
+    return None
 
 
 def _resources(job: Job) -> dict[str, float]:

@@ -1,0 +1,186 @@
+"""The engine ``ray``: the same search as with ``optuna``, and what it makes of kills and failures."""
+
+import psutil
+import pytest
+
+from .conftest import STOPPED
+
+pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
+
+RAY = {"engine": "ray"}
+
+
+def ray_processes(search):
+    """All that the driver has started, Ray's own and workers."""
+    return psutil.Process(search.driver.pid).children(recursive=True)
+
+
+def assert_all_end(processes):
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert [process.cmdline() for process in alive] == []
+
+
+@pytest.fixture
+def going_on(new_search):
+    """A search that is blocked in the second epoch of its third trial."""
+    search = new_search(search=RAY)
+    search.block(step=4)
+    search.start()
+    search.worker = search.blocked()
+    return search
+
+
+def test_gives_the_same_as_optuna(new_search, undisturbed):
+    search = new_search(search=RAY)
+    assert search.folder.name == undisturbed.folder.name, "the engine is not part of what shapes a search"
+    done = search.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    search.assert_like(undisturbed)
+    assert [run.data.params for run in search.runs("trial")] == [run.data.params for run in undisturbed.runs("trial")]
+    names = {path.name for path in undisturbed.folder.iterdir()}
+    assert {path.name for path in search.folder.iterdir()} == names, "Ray leaves nothing of its own"
+
+
+@pytest.mark.slow
+def test_gives_the_same_as_optuna_by_tpe(new_search):
+    both = [new_search(search={"engine": engine, "sampler": "tpe", "trials": 14}) for engine in ("optuna", "ray")]
+    for search in both:
+        assert search.run().returncode == 0
+    both[1].assert_like(both[0])
+
+
+@pytest.mark.slow
+def test_a_search_begun_with_one_engine_goes_on_with_the_other(going_on, undisturbed):
+    search = going_on
+    search.kill()
+    search.unblock()
+    done = search.run("--search.engine", "optuna")
+    assert (done.returncode, done.stderr) == (0, "")
+    search.assert_like(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_driver(going_on, undisturbed):
+    search, before = going_on, going_on.facts
+    assert len(before) == 2
+    search.worker.kill()
+    worker = search.blocked(after=search.worker)
+    processes = ray_processes(search)
+    assert worker in processes
+    search.kill()
+    assert_all_end(processes)
+    search.unblock()
+    done = search.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Going on: 2 of 8 trials are done, interrupted: 1" in done.stdout.splitlines()
+    assert search.facts[:2] == before
+    search.assert_like(undisturbed)
+    assert [run.info.status for run in search.runs() if run.info.status != "FINISHED"] == ["KILLED", "KILLED"]
+
+
+@pytest.mark.slow
+def test_kills_during_the_confirmation(new_search, undisturbed):
+    search = new_search(search=RAY)
+    assert search.run("--confirm.seeds", "0").returncode == 0
+    search.block(step=4)
+    search.start()
+    first = search.blocked()
+    first.kill()
+    search.blocked(after=first)
+    processes = ray_processes(search)
+    search.kill()
+    assert_all_end(processes)
+    search.unblock()
+    done = search.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    search.assert_like(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_placement_that_kills_its_workers_is_recorded_as_failed(new_search):
+    search = new_search(search={**RAY, "trials": 3}, confirm={"seeds": 1, "uniform": ["none", "gate"]})
+    search.block()
+    search.start()
+    worker = None
+    for _ in range(6):  # three times in the search, three times in the confirmation
+        worker = search.blocked(after=worker)
+        worker.kill()
+    done = search.end()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [trial.outcome.reason for trial in search.study.results()] == [None, None, "its worker died 3 times"]
+    assert "1 confirmations failed, the first with its worker died 3 times" in done.stdout
+    search.assert_nothing_runs()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_in_one_line(going_on, undisturbed):
+    search = going_on
+    processes = ray_processes(search)
+    search.interrupt()
+    done = search.end()
+    assert done.returncode == 130
+    assert done.stderr == STOPPED
+    assert_all_end(processes)
+    search.assert_nothing_runs()
+    search.unblock()
+    assert search.run().returncode == 0
+    search.assert_like(undisturbed)
+
+
+@pytest.mark.slow
+def test_trials_that_raise_or_turn_nan_are_recorded_and_the_search_goes_on(new_search):
+    shape = {"candidates": ["none", "raising", "nan"], "trials": 6}
+    both = [new_search(search={"engine": engine, **shape}, confirm={"seeds": 0}) for engine in ("optuna", "ray")]
+    for search in both:
+        done = search.run()
+        assert (done.returncode, done.stderr) == (0, "")
+    reasons = [[trial.outcome.reason for trial in search.study.results()] for search in both]
+    assert reasons[1] == reasons[0]
+    assert any("no attention today" in str(reason) for reason in reasons[1])
+    assert any("DivergedError" in str(reason) for reason in reasons[1])
+    assert [run.info.status for run in both[1].runs("trial")] == [run.info.status for run in both[0].runs("trial")]
+    both[1].assert_nothing_runs()
+
+
+@pytest.mark.slow
+def test_several_workers(new_search):
+    search = new_search(search={**RAY, "workers": 2, "trials": 10})
+    done = search.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    placements = [fact[0] for fact in search.facts]
+    assert len(placements) == len(set(placements)) == 10
+    assert all(len(outcomes) == 2 for _, outcomes in search.confirmed)
+    search.assert_nothing_runs()
+
+
+@pytest.mark.slow
+def test_a_tracking_store_that_breaks_stops_the_search_and_blames_no_placement(going_on, undisturbed):
+    search = going_on
+    whole = search.store.read_bytes()
+    search.store.write_bytes(b"no database any more" * 1000)
+    search.unblock()
+    done = search.end()
+    assert done.returncode == 2
+    assert "file is not a database" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert len(search.facts) == 2
+    for leftover in search.store.parent.glob("mlflow.db-*"):
+        leftover.unlink()
+    search.store.write_bytes(whole)
+    assert search.run().returncode == 0
+    search.assert_like(undisturbed)
+
+
+def test_without_ray_it_says_what_to_install(new_search):
+    search = new_search(search=RAY)
+    hidden = search.file.parent / "hidden"
+    hidden.mkdir()
+    (hidden / "ray.py").write_text("raise ImportError(\"No module named 'ray'\")\n", encoding="utf-8")
+    search.environment["PYTHONPATH"] += f":{hidden}"
+    done = search.run()
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        " cannot be imported: it needs Ray Tune: pip install \"quietspike-search[ray]\" (No module named 'ray')\n"
+    )
+    assert done.stderr.count("\n") == 1
+    assert not search.folder.exists()

@@ -1,0 +1,499 @@
+import contextlib
+import io
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, Placement
+from quietspike.core.batches import Batches
+from quietspike.core.evaluation import evaluate
+from quietspike.core.networks import build_network
+from quietspike.core.weights import load_tensors, load_weights, save_tensors
+from quietspike.search.cli import main
+from quietspike.search.config import Experiment
+from quietspike.search.data import open_dataset
+
+COMMANDS = ["search", "train", "evaluate", "report", "sites", "list", "ui"]
+
+
+@pytest.fixture
+def tiny_yaml(tiny_experiment, tmp_path):
+    """A tiny experiment's file, with an MLflow store ready in its output folder."""
+
+    def write(**overrides):
+        tiny_experiment(**overrides)
+        return tmp_path / "tiny.yaml"
+
+    return write
+
+
+@pytest.fixture
+def say(capsys):
+    """Run a command in this process; gives its exit code, and the lines of stdout and stderr."""
+
+    def run(*words):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as end:  # --help
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def mistake(say):
+    """The one line that a mistaken command prints."""
+
+    def run(*words):
+        code, out, err = say(*words)
+        assert (code, out, len(err)) == (2, [], 1), (code, out, err)
+        assert err[0].startswith("quietspike: ")
+        return err[0].removeprefix("quietspike: ")
+
+    return run
+
+
+# help, list, sites
+
+
+def test_help_names_the_commands(say):
+    code, out, _ = say("--help")
+    assert code == 0
+    assert all(any(line.strip().startswith(f"{command} ") for line in out) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["search", "train", "report", "sites", "ui"])
+def test_help_of_a_command_names_the_keys(say, command):
+    code, out, _ = say(command, "--help")
+    assert code == 0
+    text = "\n".join(out)
+    for key in ("--seed: 0", "--dataset: required", "--train.epochs: 10", "--search.sampler: ", "--tracking.uri: null"):
+        assert key in text
+    assert "_pydantic" not in text
+
+
+def test_list_shows_every_plugin_and_who_brings_it(say):
+    code, out, err = say("list")
+    assert (code, err) == (0, [])
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out if "│" in line]
+    shown = {(kind, name): owner for kind, name, owner in rows}
+    for registry in (ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS):
+        for name in registry.names():
+            assert shown.pop((registry.kind, name)) == registry.owner(name)
+    assert not shown
+
+
+def test_list_says_what_to_install(say, monkeypatch):
+    monkeypatch.setattr(ATTENTION, "_found", dict)
+    code, out, _ = say("list")
+    assert code == 0
+    assert any("attention" in line and "pip install quietspike-attention" in line for line in out)
+
+
+def test_sites_shows_what_may_stand_where(say, tiny_yaml):
+    code, out, err = say("sites", tiny_yaml())
+    assert (code, err) == (0, [])
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out if "│" in line]
+    assert rows == [
+        ["block1.input", "input", "4", "2", "yes", "not searched"],
+        ["block1.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["block2.input", "input", "4", "4", "yes", "not searched"],
+        ["block2.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["block3.input", "input", "4", "4", "yes", "not searched"],
+        ["block3.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["fc1.current", "current", "4", "8", "no", "none, ta"],
+        ["fc2.current", "current", "4", "10", "no", "none, ta"],
+    ]
+    assert any("108 placements" in line for line in out)
+
+
+def test_options_may_stand_before_the_file(say, tiny_yaml):
+    path = tiny_yaml()
+    for words in (["--search.sites", "['fc*.current']", path], [path, "--search.sites=['fc*.current']"]):
+        code, out, _ = say("sites", *words)
+        assert code == 0
+        assert any("4 placements" in line for line in out)
+
+
+def test_without_a_file_it_is_the_embedded_default(say):
+    code, out, _ = say("sites", "--dataset.steps", "3")
+    assert code == 0
+    assert any("block1.current" in line and "│ 3 " in line and "tcsa" in line for line in out)
+
+
+# train and evaluate
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command has done."""
+
+    code: int
+    lines: list[str]
+    experiment: Experiment
+
+    @property
+    def yaml(self):
+        return self.experiment.output.parent / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_in):
+    """A training, as the command line does it."""
+    few_a_step = {"batch_size": 6, "learning_rate": 0.03}  # so that the last layer spikes after one epoch
+    experiment = tiny_in(tmp_path_factory.mktemp("trained"), train=few_a_step)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(["train", str(experiment.output.parent / "tiny.yaml"), "--placement", "ta"])
+    return Done(code, out.getvalue().splitlines(), experiment)
+
+
+@pytest.fixture
+def weights(trained):
+    [path] = (trained.experiment.folder / "train").glob("*/weights.safetensors")
+    return path
+
+
+def cells(lines, title):
+    """The rows of a printed table, by their first cell."""
+    rows = [
+        [cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]] for line in lines if line[:1] in tuple("│┃")
+    ]
+    return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows if row and row[0] != title}
+
+
+def number(text):
+    return float(text.replace(",", ""))
+
+
+def test_a_training_prints_its_epochs_its_test_and_its_weights(trained, weights):
+    assert trained.code == 0
+    epoch, test, where = trained.lines
+    assert re.fullmatch(
+        r"epoch 1: train loss \d\.\d{4}, validation loss \d\.\d{4}, accuracy \d\.\d{4}, [\d,]+ spikes, [\d.]+ s", epoch
+    )
+    assert re.fullmatch(r"Test: accuracy \d\.\d{3}, [\d,]+ spikes", test)
+    assert where == f"Weights: {weights}"
+    assert [path.name for path in weights.parent.iterdir()] == ["weights.safetensors"]
+
+
+def test_a_training_has_the_placement_everywhere(trained, weights):
+    _, record = load_tensors(weights)
+    assert record["placement"] == {f"{layer}.current": "ta" for layer in ("block1", "block2", "block3", "fc1", "fc2")}
+    assert record["seed"] == 0
+
+
+def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weights, say):
+    code, lines, err = say("evaluate", weights)
+    assert (code, err) == (0, [])
+    tensors, record = load_tensors(weights)
+    experiment = trained.experiment
+    dataset = open_dataset(experiment)
+    network = build_network(
+        experiment.backbone.data, experiment.neuron.data, Placement(record["placement"]), dataset, seed=123
+    )
+    load_weights(network, tensors, "test")
+    shown = evaluate(network, Batches(dataset.split("test"), 7).epoch(), experiment.train, torch.device("cpu"))
+    label = "block1 ta · block2 ta · block3 ta · fc1 ta · fc2 ta"
+    assert lines[0] == f"{label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} (test)"
+    assert abs(shown.loss - 0.1) > 1e-5  # the last layer spikes: without, it would be a tenth
+    assert trained.lines[1] == f"Test: accuracy {shown.accuracy:.3f}, {shown.cost.spikes:,.0f} spikes"
+    table = cells(lines, "layer")
+    total = table.pop("total")
+    names = {
+        "spikes": ("spikes", 0.05),
+        "firing rate": ("firing_rate", 5e-5),
+        "synaptic operations": ("synaptic_operations", 0.5),
+        "MACs": ("macs", 0.5),
+        "energy µJ": ("energy", 5e-5),
+        "energy (paper) µJ": ("energy_paper", 5e-5),
+        "parameters": ("parameters", 0),
+    }
+    assert list(total) == ["layer", *names]
+    for column, (name, rounding) in names.items():
+        assert number(total[column]) == pytest.approx(shown.cost.totals[name], abs=rounding * 1.001)
+        if column != "firing rate":  # the only one that is not a sum
+            rows = [number(row[column]) for row in table.values() if row[column]]
+            assert sum(rows) == pytest.approx(number(total[column]), abs=(len(rows) + 1) * rounding)
+    assert {layer.layer for layer in shown.cost.layers} == set(table)
+
+
+def test_evaluation_of_other_splits_and_data(weights, say):
+    figures = {
+        words: "\n".join(say("evaluate", weights, *words)[1])
+        for words in ((), ("--split", "train"), ("--split=validation",), ("--dataset.seed", "1"))
+    }
+    assert len(set(figures.values())) == 4
+    splits = [text.splitlines()[0].rpartition("(")[2] for text in figures.values()]
+    assert splits == ["test)", "train)", "validation)", "test)"]
+
+
+def test_a_placement_may_come_from_a_file(say, tiny_yaml, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("block1.current: {name: ta, temporal_reduction: 2}\nfc1.current: ta\n")
+    code, lines, err = say("train", tiny_yaml(), "--placement", path, "--seed", "3")
+    assert (code, err) == (0, [])
+    saved = Path(lines[-1].removeprefix("Weights: "))
+    assert saved.parent.name.endswith("-seed3")
+    assert load_tensors(saved)[1]["placement"] == {
+        "block1.current": {"name": "ta", "temporal_reduction": 2},
+        "fc1.current": "ta",
+    }
+
+
+# search and report
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, tiny_in):
+    """A search of two trials, confirmed once."""
+    search, confirm = {"trials": 2, "candidates": ["none", "ta"]}, {"seeds": 1}
+    experiment = tiny_in(tmp_path_factory.mktemp("searched"), search=search, confirm=confirm)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(["search", str(experiment.output.parent / "tiny.yaml")])
+    return Done(code, out.getvalue().splitlines(), experiment)
+
+
+def test_a_search_prints_plain_lines_and_its_table(searched):
+    assert searched.code == 0
+    text = "\n".join(searched.lines)
+    assert "\x1b" not in text
+    assert "trial 1/2: none: accuracy " in text
+    assert "trial 2/2: block1 ta · block2 ta · block3 ta · fc1 ta · fc2 ta: accuracy " in text
+    assert "confirm 2/2: " in text
+    assert {"none", "ta everywhere"} <= set(cells(searched.lines, "placement"))
+
+
+def test_report_prints_and_writes_it_anew(searched, say):
+    table = searched.experiment.folder / "trials.csv"
+    before = table.read_bytes()
+    table.unlink()
+    code, lines, err = say("report", searched.yaml)
+    assert (code, err) == (0, [])
+    assert table.read_bytes() == before
+    at = next(n for n, line in enumerate(searched.lines) if "Confirmed on the test split" in line)
+    assert [line for line in lines if line] == searched.lines[at:]
+
+
+def test_train_and_evaluate_take_what_a_search_leaves(searched, say):
+    folder = searched.experiment.folder
+    fronts = sorted((folder / "front").glob("*.yaml"))
+    assert fronts
+    code, lines, err = say("train", searched.yaml, "--placement", fronts[0])
+    assert (code, err) == (0, [])
+    ours = load_tensors(Path(lines[-1].removeprefix("Weights: ")))
+    kept = load_tensors(
+        folder / "trials" / Placement(yaml.safe_load(fronts[0].read_text())).digest / "weights.safetensors"
+    )
+    assert ours[1] == kept[1]
+    assert all(torch.equal(tensor, kept[0][name]) for name, tensor in ours[0].items())  # the same seed
+    for path in sorted(folder.glob("*/*/weights.safetensors")):
+        assert say("evaluate", path)[0] == 0
+
+
+# mistakes: exit code 2 and one line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["serch"], "command: no 'serch'; did you mean 'search'?"),
+        ([], "quietspike: the following arguments are required: COMMAND"),
+        (["evaluate"], "evaluate: the following arguments are required: weights"),
+        (["ui", "--port", "x"], "ui: argument --port: invalid int value: 'x'"),
+        (["search", "--placement", "ta", "x.yaml"], "quietspike: unrecognized arguments: --placement x.yaml"),
+        (["list", "--seed", "1"], "unexpected '--seed'"),
+        (["search", "--train.epohcs", "3"], "key: no 'train.epohcs'; did you mean 'train.epochs'?"),
+        (["search", "--sarch.trials", "3"], "key: no 'sarch'; did you mean 'search'?"),
+        (["search", "--train.epochs"], "--train.epochs: a value is missing"),
+        (["search", "--train.epochs", "-1"], "train: epochs=-1: must be positive"),
+        (["search", "--train.epochs=-1"], "train: epochs=-1: must be positive"),
+        (["search", "--search.sites", "[block1.curent]"],
+         "search.sites: no 'block1.curent'; did you mean 'block1.current'?"),
+        (["search", "--dataset", "digit_dvs"], "datasets: no 'digit_dvs'; did you mean 'digits_dvs'?"),
+        (["search", "--backbone", "con3"], "backbones: no 'con3'; did you mean 'conv3'?"),
+        (["search", "--neuron", "lfi"], "neurons: no 'lfi'; did you mean 'lif'?"),
+        (["search", "--search.candidates", "[none, tcas]"], "attention: no 'tcas'; did you mean 'tcsa'?"),
+        (["search", "--search.engine", "optna"], "engines: no 'optna'; did you mean 'optuna'?"),
+        (["search", "--search.sampler", "nsga"], "search.sampler: no 'nsga'; did you mean 'nsga2'?"),
+        (["search", "--confirm.uniform", "[tas]"], "confirm.uniform: no 'tas'; did you mean 'tsa'?"),
+        (["search", "--dataset.stepz", "3"], "datasets: digits_dvs: option: no 'stepz'; did you mean 'steps'?"),
+        (["search", "--backbone.width", "[1, 2, 3]"], "backbones: conv3: option: no 'width'; did you mean 'widths'?"),
+        (["search", "--neuron.treshold", "1"], "neurons: lif: option: no 'treshold'; did you mean 'threshold'?"),
+        (["search", "--search.candidates", "[{name: ca, chanel_reduction: 3}]"],
+         "block1.current: ca: option: no 'chanel_reduction'; did you mean 'channel_reduction'?"),
+        (["search", "--dataset", "{name: nmnist, root: /no/where}"], "nmnist: no folder /no/where"),
+        (["search", "--dataset", "nmnist"], "nmnist: give root"),
+        (["search", "--device", "cdua"], "device='cdua': must be auto, cpu, cuda or cuda:n"),
+        (["search", "--device", "cuda:99"], "device='cuda:99': this machine has "),
+        (["search", "no/such.yaml"], "no/such.yaml: No such file or directory"),
+        (["train", "--placement", "tcas"], "attention: no 'tcas'; did you mean 'tcsa'?"),
+        (["train", "--placement", "no/such.yaml"], "no/such.yaml: No such file or directory"),
+        (["train", "--device", "cdua"], "device='cdua': must be auto, cpu, cuda or cuda:n"),
+        (["evaluate", "no/such.safetensors"], "no/such.safetensors: no such file"),
+        (["evaluate", "x.safetensors", "--split", "tset"], "--split: no 'tset'; did you mean 'test'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(mistake, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert mistake(*words).startswith(message)
+    assert list(tmp_path.glob("**/weights*")) == []
+
+
+def test_a_port_that_is_taken_is_refused(mistake, tiny_yaml):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert mistake("ui", tiny_yaml(), "--port", port) == f"--port: {port} cannot be had (Address already in use)"
+    assert mistake("ui", tiny_yaml(), "--port", 99999).startswith("--port: 99999 cannot be had (")
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_an_output_that_cannot_be_written_is_named(mistake, tiny_yaml, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    message = mistake(command, tiny_yaml(), "--output", tmp_path / "file" / "runs")
+    assert message.startswith("output: ")
+    assert str(tmp_path / "file" / "runs") in message
+
+
+def test_report_before_a_search_is_refused(mistake, tiny_yaml):
+    assert mistake("report", tiny_yaml()).endswith(": no search has begun there")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("block1.curent: ta", "site: no 'block1.curent'; did you mean 'block1.current'?"),
+        ("block1.current: tcas", "attention: no 'tcas'; did you mean 'tcsa'?"),
+        ("block1.current: {name: ca, reduction: 3}", "block1.current: ca: option: no 'reduction'; did you mean "),
+        ("block1.current: 3", "expected a name or a mapping with a name, not 3"),
+        ("- ta", "{path}: must hold keys and values, not list"),
+        ("3: ta", "{path}: the key 3 is no text"),
+    ],
+)
+def test_a_mistaken_placement_is_refused_before_anything_is_logged(mistake, tiny_yaml, tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert mistake("train", tiny_yaml(), "--placement", path).startswith(message.format(path=path))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mlflow.db"]
+
+
+def test_weights_that_are_none_are_refused(mistake, weights, tmp_path):
+    whole = weights.read_bytes()
+    kinds = {
+        "text": b"no weights",
+        "nothing": b"",
+        "half": whole[: len(whole) // 2],
+        "pickle": pickle.dumps({"a": 1}),
+    }
+    for name, content in kinds.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(content)
+        assert mistake("evaluate", path).startswith(f"{path}: not a whole safetensors file ("), name
+
+
+def test_a_torch_checkpoint_is_refused_without_unpickling_it(mistake, tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "model.pt")
+    assert mistake("evaluate", tmp_path / "model.pt").startswith(
+        f"{tmp_path / 'model.pt'}: not a whole safetensors file"
+    )
+
+
+def test_weights_of_somebody_else_are_refused(mistake, weights, tmp_path):
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes(safetensors.torch.save({"weight": torch.ones(2)}))
+    assert mistake("evaluate", foreign) == (
+        f"{foreign}: does not say which network it belongs to; not written by quietspike"
+    )
+    tensors, record = load_tensors(weights)
+    for name, changed in (
+        ("placement", {**record, "placement": ["ta"]}),
+        ("experiment", {**record, "experiment": "tiny"}),
+        ("seed", {**record, "seed": "one"}),
+    ):
+        save_tensors(foreign, tensors, changed)
+        assert mistake("evaluate", foreign).startswith(f"{foreign}: "), name
+
+
+def test_weights_that_do_not_fit_their_record_are_refused(mistake, weights, tmp_path):
+    tensors, record = load_tensors(weights)
+    other = tmp_path / "other.safetensors"
+    save_tensors(other, {**tensors, "fc2.linear.extra": torch.ones(1)}, record)
+    assert mistake("evaluate", other).startswith(f"{other}: weights: no 'fc2.linear.extra'; did you mean ")
+    assert "has shape" in mistake("evaluate", weights, "--backbone.widths", "[4, 4, 5]")
+
+
+# ui
+
+
+def test_ui_before_any_run_says_so(mistake, tmp_path):
+    store = tmp_path / "runs" / "mlflow.db"
+    assert mistake("ui", "--output", tmp_path / "runs") == f"{store}: no runs are stored there yet"
+
+
+def test_ui_of_a_server_says_where_it_is(say):
+    code, lines, _ = say("ui", "--tracking.uri", "http://mlflow.example:5000")
+    assert (code, lines) == (0, ["The runs are at http://mlflow.example:5000"])
+
+
+def test_ui_answers_until_it_is_interrupted(tiny_yaml):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "import sys; from quietspike.search.cli import main; sys.exit(main())"]
+    process = subprocess.Popen(
+        [*command, "ui", tiny_yaml(), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == f"MLflow on http://127.0.0.1:{port} until Ctrl-C\n"
+        assert answer(f"http://127.0.0.1:{port}/", process) == 200
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does: to all of its processes
+        assert process.wait(60) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def answer(url, process):
+    for _ in range(600):
+        assert process.poll() is None
+        try:
+            with urllib.request.urlopen(url, timeout=5) as page:
+                return page.status
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"{url} does not answer")
+
+
+# interruption
+
+
+def test_ctrl_c_says_how_to_go_on(say, tiny_yaml, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quietspike.search.searching.run_search", interrupted)
+    code, _, err = say("search", tiny_yaml())
+    assert code == 130
+    assert err == ["Stopped; all that had ended is kept, and the same command goes on from there"]

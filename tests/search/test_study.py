@@ -1,0 +1,400 @@
+"""The journal: what is claimed, in which order, and what is left of it after a kill at any moment."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from quietspike.core import Placement, QuietspikeError
+from quietspike.search import liveness
+from quietspike.search import study as study_module
+from quietspike.search.results import Outcome
+from quietspike.search.space import open_space
+from quietspike.search.study import SearchStudy
+
+SAMPLERS = ("random", "grid", "tpe", "nsga2")
+
+CLAIM_ALL = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_study import fake_outcome, fake_training
+from quietspike.search.config import load_experiment
+from quietspike.search.space import open_space
+from quietspike.search.study import SearchStudy
+
+experiment = load_experiment(Path(sys.argv[1]))
+study = SearchStudy(experiment, open_space(experiment), Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+while (claim := study.claim()) is not None:
+    print(claim.number, flush=True)
+    time.sleep(fake_training(claim.placement))
+    study.finish(claim, fake_outcome(claim.placement))
+"""
+
+
+def fake_outcome(placement):
+    """What a training might give, at once; one placement in eight fails."""
+    digits = hashlib.sha256(placement.json.encode()).digest()
+    if digits[2] % 8 == 0:
+        return Outcome.failed("it is one of those that fail")
+    return Outcome(accuracy=digits[0] / 255, totals={"spikes": 1000.0 + digits[1]})
+
+
+def fake_training(placement):
+    """Seconds."""
+    return hashlib.sha256(placement.json.encode()).digest()[3] / 255 / 50
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture
+def open_study(tiny_data, tmp_path):
+    """A function that opens a study anew, in the same folder unless another is named; takes keys of ``search``."""
+    from quietspike.search.config import check_experiment
+
+    def open_one(folder="study", seed=0, **search):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        shape = {"trials": 16, "population": 4, "sites": ["block*.current"]}
+        experiment = check_experiment(tiny_data(seed=seed, search={**shape, **search}))
+        return SearchStudy(experiment, open_space(experiment), tmp_path / folder)
+
+    return open_one
+
+
+def claim_all(study):
+    """Claim and finish until there is nothing left; gives the placements in the order of their claims."""
+    placements = []
+    while (claim := study.claim()) is not None:
+        placements.append(claim.placement)
+        study.finish(claim, fake_outcome(claim.placement))
+    return placements
+
+
+def facts(study):
+    return [(trial.placement, trial.outcome) for trial in study.results()]
+
+
+def trials(study):
+    return study.study.get_trials(deepcopy=False)
+
+
+# what is claimed
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_uniform_placements_come_first(open_study, sampler):
+    study = open_study(sampler=sampler)
+    placements = claim_all(study)
+    assert placements[:3] == list(study.space.uniform.values())
+    assert len(placements) == len(set(placements)) == 16
+    assert study.claim() is None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_uniform_placements_may_be_left_out(open_study, sampler):
+    study = open_study(sampler=sampler, uniform_first=False, trials=3)
+    assert claim_all(study) != list(study.space.uniform.values())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_same_seed_same_claims(open_study, sampler):
+    first = claim_all(open_study("first", sampler=sampler))
+    assert claim_all(open_study("second", sampler=sampler)) == first
+    assert claim_all(open_study("third", sampler=sampler, seed=1)) != first
+
+
+def test_a_longer_search_begins_like_a_shorter_one(open_study):
+    begun = claim_all(open_study("short", trials=9, sampler="nsga2"))
+    rest = claim_all(open_study("short", trials=16, sampler="nsga2"))
+    assert begun + rest == claim_all(open_study("long", trials=16, sampler="nsga2"))
+
+
+def test_grid_visits_every_placement_once(open_study):
+    study = open_study(sampler="grid", trials=1000)
+    placements = claim_all(study)
+    assert len(placements) == len(set(placements)) == study.space.size == 27
+    assert len(trials(study)) == 27
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_ends_when_nothing_is_left_to_try(open_study, sampler):
+    study = open_study(sampler=sampler, trials=1000, sites=["block1.current", "fc1.current"])
+    placements = claim_all(study)
+    assert len(placements) == len(set(placements)) == study.space.size == study.total == 6
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_repetitions_are_answered_from_the_journal_and_not_counted(open_study, sampler):
+    study = open_study(sampler=sampler, trials=27)
+    assert len(claim_all(study)) == 27
+    repeated = [t for t in trials(study) if "repeats" in t.user_attrs]
+    assert repeated
+    for trial in repeated:
+        earlier = trials(study)[trial.user_attrs["repeats"]]
+        assert (trial.params, trial.state, trial.values) == (earlier.params, earlier.state, earlier.values)
+    assert len(study.results()) == 27
+
+
+def test_failures_count_and_say_why(open_study):
+    study = open_study()
+    claim = study.claim()
+    study.finish(claim, Outcome.failed("ValueError: no"))
+    [result] = study.results()
+    assert (result.number, result.placement, result.outcome.reason) == (0, claim.placement, "ValueError: no")
+    assert trials(study)[0].state == TrialState.FAIL
+    assert len(claim_all(study)) == 15
+
+
+def test_several_processes_never_exceed_the_budget(open_study, tmp_path):
+    study = open_study(sampler="random", trials=20)
+    (tmp_path / "experiment.yaml").write_text(json.dumps(study.experiment.data), encoding="utf-8")
+    workers = [start_claiming(tmp_path) for _ in range(3)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    claimed = [set(map(int, worker.communicate(timeout=60)[0].split())) for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers)
+    assert all(claimed), "each of them had a share"
+    assert sum(map(len, claimed)) == len(set.union(*claimed)) == 20
+    results = study.results()
+    assert len(results) == len({result.placement for result in results}) == 20
+    assert all(trial.state.is_finished() for trial in trials(study))
+
+
+# what a kill leaves
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_kill_between_any_two_writes_changes_nothing(open_study, sampler, monkeypatch):
+    kill_at_writes(open_study, sampler, monkeypatch, every=29)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_kill_at_one_write_in_three_changes_nothing(open_study, sampler, monkeypatch):
+    kill_at_writes(open_study, sampler, monkeypatch, every=3)
+
+
+def kill_at_writes(open_study, sampler, monkeypatch, every):
+    undisturbed = open_study("undisturbed", sampler=sampler)
+    writes = Writes(monkeypatch)
+    claim_all(undisturbed)
+    expected = facts(undisturbed)
+    for deadly in range(1, writes.count, every):
+        folder = f"killed-{deadly}"
+        open_study(folder, sampler=sampler)
+        writes.die_at(deadly)
+        with pytest.raises(KilledError):
+            claim_all(open_study(folder, sampler=sampler))
+        writes.die_at(None)
+        resumed = open_study(folder, sampler=sampler)
+        resumed.lose_all()
+        claim_all(resumed)
+        assert facts(resumed) == expected, f"killed at write {deadly}"
+        assert all(trial.state.is_finished() for trial in trials(resumed))
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+class Writes:
+    """Counts what is appended to journals; dies at a chosen write: behind it, or in the middle of it."""
+
+    def __init__(self, monkeypatch):
+        self.count = 0
+        self.deadly = None
+        append = JournalFileBackend.append_logs
+
+        def counted(backend, logs):
+            self.count += 1
+            before = os.path.getsize(backend._file_path)
+            append(backend, logs)
+            if self.count == self.deadly:
+                if self.deadly % 2:
+                    after = os.path.getsize(backend._file_path)
+                    os.truncate(backend._file_path, (before + after) // 2)
+                raise KilledError
+
+        monkeypatch.setattr(JournalFileBackend, "append_logs", counted)
+
+    def die_at(self, number):
+        self.count, self.deadly = 0, number
+
+
+@pytest.mark.slow
+def test_sigkills_at_random_moments_change_nothing(open_study, tmp_path):
+    undisturbed = open_study("undisturbed", trials=27)
+    claim_all(undisturbed)
+    study = open_study(trials=27)
+    (tmp_path / "experiment.yaml").write_text(json.dumps(study.experiment.data), encoding="utf-8")
+    kills = 0
+    while len(study.results()) < 27:
+        worker = start_claiming(tmp_path)
+        worker.stdout.readline()
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        for _ in range(5):
+            if not worker.stdout.readline():
+                break
+        time.sleep(0.003 * kills)
+        worker.kill()
+        worker.communicate()
+        kills += 1
+        study = open_study(trials=27)
+        study.lose_all()
+    assert kills >= 5
+    assert facts(study) == facts(undisturbed)
+
+
+def start_claiming(folder):
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", CLAIM_ALL, str(folder / "experiment.yaml"), str(folder / "study"), here]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("rest", [b"{", b'{"op_code":8,"worker_id":"x', b'{"op_code"', b"\x00\x00"])
+def test_a_line_that_was_cut_off_is_removed(open_study, tmp_path, rest):
+    study = open_study(trials=9)
+    for _ in range(5):
+        claim = study.claim()
+        study.finish(claim, fake_outcome(claim.placement))
+    before = facts(study)
+    with (tmp_path / "study" / "study.journal").open("ab") as journal:
+        journal.write(rest)
+    resumed = open_study(trials=9)
+    assert facts(resumed) == before
+    claim_all(resumed)
+    again = open_study(trials=9)
+    assert facts(again)[:5] == before
+    assert len(facts(again)) == 9
+    assert facts(study) == facts(again), "one that was open all the time reads on"
+
+
+def test_a_journal_of_one_unfinished_line_is_begun_anew(open_study, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.journal").write_bytes(b'{"op_code"')
+    assert len(claim_all(open_study(trials=4))) == 4
+
+
+def test_orphans_are_claimed_again_before_anything_else(open_study, monkeypatch):
+    study = open_study()
+    lost = study.claim()
+    other = study.claim()
+    monkeypatch.setattr(study_module, "is_alive", lambda worker: False)
+    assert study.lose_dead() == 2
+    assert [study.claim().placement for _ in range(2)] == [lost.placement, other.placement]
+    assert study.results() == []
+
+
+def test_the_living_are_left_alone(open_study):
+    study = open_study()
+    claim = study.claim()
+    assert study.lose_dead() == 0
+    study.finish(claim, fake_outcome(claim.placement))
+    assert len(study.results()) == 1
+
+
+def test_a_placement_that_kills_its_workers_fails(open_study, monkeypatch):
+    study = open_study()
+    monkeypatch.setattr(study_module, "is_alive", lambda worker: False)
+    first = study.claim()
+    for _ in range(2):
+        assert study.lose_dead() == 1
+        assert study.results() == []
+        assert study.claim().placement == first.placement
+    assert study.lose_dead() == 1
+    [result] = study.results()
+    assert (result.placement, result.outcome.reason) == (first.placement, "its worker died 3 times")
+    assert study.claim().placement != first.placement
+
+
+def test_an_interrupted_search_blames_no_placement(open_study):
+    study = open_study()
+    placement = study.claim().placement
+    for _ in range(5):
+        assert study.lose_all() == 1
+        assert study.claim().placement == placement
+    assert study.results() == []
+
+
+def test_work_that_was_done_is_kept_though_its_worker_died(open_study, monkeypatch):
+    study = open_study()
+    claim = study.claim()
+    outcome = Outcome(0.5, {"spikes": 100.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchStudy, "_tell", dies)
+        with pytest.raises(KilledError):
+            study.finish(claim, outcome)
+    assert study.lose_all() == 1
+    [result] = study.results()
+    assert (result.placement, result.outcome) == (claim.placement, outcome)
+
+
+def dies(*args, **options):
+    raise KilledError
+
+
+def test_workers_of_an_earlier_driver_are_waited_for(open_study, monkeypatch):
+    study = open_study()
+    study.await_strangers()
+    study.claim()
+    study.await_strangers()  # one's own claim is no stranger's
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        claim = study.claim()
+        started = liveness.psutil.Process(stranger.pid).create_time()
+        study._note(claim.number, "worker", {**liveness.who_am_i(), "pid": stranger.pid, "started": started})
+        monkeypatch.setattr(study_module, "PATIENCE", 0.3)
+        with pytest.raises(QuietspikeError, match=f"process {stranger.pid} of an earlier search still works here"):
+            study.await_strangers()
+    finally:
+        stranger.kill()
+    stranger.wait()
+    study.await_strangers()
+    assert study.lose_all() == 2
+
+
+def test_another_machines_claims_are_not_waited_for(open_study):
+    study = open_study()
+    claim = study.claim()
+    study._note(claim.number, "worker", {**liveness.who_am_i(), "host": "elsewhere"})
+    study.await_strangers()
+    assert study.lose_dead() == 0
+    assert study.lose_all() == 1
+
+
+def test_liveness_of_processes():
+    me = liveness.who_am_i()
+    assert liveness.is_alive(me)
+    assert not liveness.is_alive(None)
+    assert not liveness.is_alive({**me, "started": me["started"] - 100}), "its id was given to another process"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    started = liveness.psutil.Process(ended.pid).create_time()
+    while liveness.psutil.Process(ended.pid).status() != liveness.psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert not liveness.is_alive({**me, "pid": ended.pid, "started": started})
+    ended.wait()
+    assert not liveness.is_alive({**me, "pid": ended.pid, "started": started})
+
+
+def test_placements_survive_the_journal(open_study):
+    study = open_study(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}])
+    claimed = [claim.placement for claim in iter(study.claim, None)]
+    assert Placement({s: {"name": "ca", "channel_reduction": 4} for s in study.space.choices}) in claimed
+    again = open_study(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}])
+    own = [trial for trial in trials(again) if "repeats" not in trial.user_attrs]
+    assert [again._placement(trial) for trial in own] == claimed
