@@ -131,11 +131,11 @@ def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, placement=None):
     return TrialResult(number, Placement(chosen), outcome)
 
 
-def _confirmation(uniform, accuracies, spikes, *, placement=None, on_front=False, failures=None, seeds=None):
+def _confirmation(uniform, accuracies, spikes, *, placement=None, found=False, failures=None, seeds=None):
     from quietspike.core import Placement
     from quietspike.search.results import Confirmation
 
     chosen = ({} if uniform == "none" else {"block1.current": uniform or "sa"}) if placement is None else placement
     outcomes = [_outcome(accuracy, cost) for accuracy, cost in zip(accuracies, spikes, strict=True)]
     numbered = dict(zip(seeds or range(1, len(outcomes) + 1), outcomes, strict=True))
-    return Confirmation(Placement(chosen), numbered, uniform, on_front, failures or {})
+    return Confirmation(Placement(chosen), numbered, uniform, found, failures or {})

@@ -8,7 +8,15 @@ from hypothesis import example, given
 from optuna._hypervolume import compute_hypervolume
 
 from quietspike.core import Placement
-from quietspike.search.pareto import MOST_DECADES, dominates, find_front, hypervolume, most_telling
+from quietspike.search.pareto import (
+    MOST_DECADES,
+    confirmed_front,
+    dominates,
+    find_front,
+    foremost,
+    hypervolume,
+    most_telling,
+)
 from quietspike.search.results import Confirmation, Outcome, TrialResult
 
 figures = st.tuples(st.integers(0, 10).map(lambda n: n / 10), st.integers(1, 12).map(lambda n: 100.0 * n))
@@ -112,3 +120,26 @@ def test_domination_is_no_worse_in_both_means_and_better_in_one(one, other):
     ours, theirs = (tuple(np.mean(points, axis=0)) for points in (one, other))
     assert dominates(confirmed(one), confirmed(other), "spikes") == beats(ours, theirs)
     assert not dominates(confirmed(one), confirmed(one), "spikes")
+
+
+@given(st.lists(figures, unique=True, max_size=15), st.integers(1, 20))
+def test_the_foremost_come_front_by_front(points, count):
+    trials = trials_of(points)
+    chosen = foremost(trials, "spikes", REFERENCE, count)
+    assert len(chosen) == min(count, len(trials))
+    assert len({trial.number for trial in chosen}) == len(chosen)
+    for left_out in set(points) - set(points_of(chosen)):  # it dominates none of the chosen
+        assert not any(beats(left_out, p) for p in points_of(chosen))
+
+
+def test_a_failed_trial_is_never_foremost():
+    failed = TrialResult(0, Placement(), Outcome.failed("it raised"))
+    assert foremost([failed], "spikes", REFERENCE, 3) == []
+
+
+@given(st.lists(figures, min_size=1, max_size=10))
+def test_the_confirmed_front_is_what_no_other_mean_dominates(points):
+    confirmed = [Confirmation(Placement(), {1: Outcome(a, {"spikes": s})}) for a, s in points]
+    front = confirmed_front([*confirmed, Confirmation(Placement(), {}, failures={1: "NaN"})], "spikes")
+    wanted = [p for p in points if not any(beats(other, p) for other in points)]
+    assert [(c.mean("accuracy"), c.mean("spikes")) for c in front] == wanted

@@ -148,7 +148,7 @@ def test_the_columns_do_not_depend_on_which_trial_failed(result, trial):
 
 
 def test_the_table_of_confirmations_agrees_with_the_result(result, trials, confirmation):
-    mixed = confirmation(None, [0.8, 0.9], [900, 950], placement=MIXED, on_front=True, failures={3: "NaN"})
+    mixed = confirmation(None, [0.8, 0.9], [900, 950], placement=MIXED, found=True, failures={3: "NaN"})
     none = confirmation("none", [0.7], [4000])
     found = result(trials, [mixed, none])
     write_report(found)
@@ -161,7 +161,7 @@ def test_the_table_of_confirmations_agrees_with_the_result(result, trials, confi
     ]
     assert [float(row["spikes"]) for row in rows if row["spikes"]] == [900, 950, 4000]
     assert Placement.from_json(rows[0]["placement"]) == mixed.placement
-    assert [row["on_front"] for row in rows] == ["True", "True", "True", "False"]
+    assert [row["found"] for row in rows] == ["True", "True", "True", "False"]
 
 
 def test_the_front_is_placements_by_rising_cost(result, trials):
@@ -198,7 +198,7 @@ def test_nothing_yet_can_be_written_and_printed(result, console):
 
 
 def test_without_a_terminal_it_is_plain_text(result, trials, confirmation, console):
-    mixed = confirmation(None, [0.86, 0.88], [900, 1100], placement=MIXED, on_front=True)
+    mixed = confirmation(None, [0.86, 0.88], [900, 1100], placement=MIXED, found=True)
     found = result(trials, [mixed, confirmation("none", [0.80, 0.90], [3000, 5000])])
     print_report(found, console)
     text = console.file.getvalue()

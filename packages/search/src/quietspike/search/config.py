@@ -90,7 +90,7 @@ class ConfirmOptions(_Frozen):
 
     Args:
         seeds: trainings of each placement; 0 leaves the confirmation out.
-        front: at most so many placements of the front, those that together dominate most.
+        front: so many of the search's placements, from its front and, where that holds fewer, the fronts behind it.
         uniform: which candidates are confirmed as the same attention everywhere; all of them where null.
     """
 

@@ -1,4 +1,4 @@
-"""After the search: its front and the uniform placements are trained anew and measured on the test split, once."""
+"""After the search: its foremost and the uniform placements are trained anew and measured on the test split, once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment, expand_candidates
 from quietspike.search.execution import Training
 from quietspike.search.job import Job
-from quietspike.search.pareto import most_telling
+from quietspike.search.pareto import foremost
 from quietspike.search.results import Confirmation, Outcome, TrialResult
 from quietspike.search.space import Space
 
@@ -83,18 +83,18 @@ class Plan:
 
     Args:
         uniform: by placement, the candidate that it has everywhere.
-        front: the most telling of the search's front.
+        best: the foremost of the search's trials.
         seeds: the same for all placements, so that differences can be paired.
     """
 
     uniform: Mapping[Placement, str]
-    front: Sequence[Placement]
+    best: Sequence[Placement]
     seeds: range
 
     @property
     def placements(self) -> list[Placement]:
         """Each once."""
-        return list(dict.fromkeys([*self.uniform, *self.front]))
+        return list(dict.fromkeys([*self.uniform, *self.best]))
 
     @property
     def tasks(self) -> list[Task]:
@@ -102,8 +102,8 @@ class Plan:
         return [Task(placement, seed) for seed in self.seeds for placement in self.placements]
 
 
-def plan_confirmation(experiment: Experiment, space: Space, front: Sequence[TrialResult]) -> Plan:
-    """What an experiment confirms of a front.
+def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[TrialResult]) -> Plan:
+    """What an experiment confirms after its trials.
 
     Raises:
         UnknownNameError: if ``confirm.uniform`` names what is no candidate.
@@ -117,9 +117,9 @@ def plan_confirmation(experiment: Experiment, space: Space, front: Sequence[Tria
         if label not in space.uniform:
             raise unknown_name("confirm.uniform", label, space.uniform)
         uniform.setdefault(space.uniform[label], label)
-    telling = most_telling(front, search.objective, search.hypervolume_reference, options.front)
+    best = foremost(trials, search.objective, search.hypervolume_reference, options.front)
     first = experiment.seed + 1
-    return Plan(uniform, [trial.placement for trial in telling], range(first, first + options.seeds))
+    return Plan(uniform, [trial.placement for trial in best], range(first, first + options.seeds))
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:
@@ -132,9 +132,9 @@ def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmati
             placement,
             {seed: outcome for seed, outcome in ended.items() if outcome.reason is None},
             uniform=plan.uniform.get(placement),
-            on_front=placement in plan.front,
+            found=placement in plan.best,
             failures={seed: outcome.reason for seed, outcome in ended.items() if outcome.reason is not None},
         )
-        if confirmation.outcomes:
+        if ended:
             confirmations.append(confirmation)
     return sorted(confirmations, key=lambda c: c.mean(experiment.search.objective))

@@ -57,8 +57,30 @@ def most_telling(
     return chosen
 
 
+def foremost(
+    trials: Iterable[TrialResult], objective: str, reference: tuple[float, float], count: int
+) -> list[TrialResult]:
+    """The most telling ``count`` of the front and, where it holds fewer, of the fronts behind it.
+
+    A trial has one seed, so a front is partly luck, and what it beats by little may be the better placement.
+    """
+    chosen: list[TrialResult] = []
+    left = list(trials)
+    while len(chosen) < count and (front := find_front(left, objective)):
+        chosen += most_telling(front, objective, reference, count - len(chosen))
+        numbers = {trial.number for trial in front}
+        left = [trial for trial in left if trial.number not in numbers]
+    return chosen
+
+
 def dominates(ours: Confirmation, theirs: Confirmation, objective: str) -> bool:
     """Whether ours is no worse in both means and better in one."""
     gain = ours.mean("accuracy") - theirs.mean("accuracy")
     saving = theirs.mean(objective) - ours.mean(objective)
     return gain >= 0 and saving >= 0 and gain + saving > 0
+
+
+def confirmed_front(confirmations: Sequence[Confirmation], objective: str) -> list[Confirmation]:
+    """Those that no other dominates, by their means."""
+    good = [c for c in confirmations if c.outcomes]
+    return [c for c in good if not any(dominates(other, c, objective) for other in good)]

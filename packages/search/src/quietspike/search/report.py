@@ -17,7 +17,7 @@ from rich.text import Text
 from quietspike.core.weights import write_whole
 from quietspike.search.comparison import Difference, paired_difference
 from quietspike.search.job import Job
-from quietspike.search.pareto import dominates
+from quietspike.search.pareto import confirmed_front, dominates
 from quietspike.search.plot import plot_search
 from quietspike.search.progress import amount
 from quietspike.search.results import Confirmation, Outcome, SearchResult
@@ -120,9 +120,10 @@ def _points(difference: Difference) -> str:
 def _confirmed_table(result: SearchResult) -> Table:
     objective = result.objective
     none = result.confirmed("none")
+    front = confirmed_front(result.confirmations, objective)
     seeds = max(len(c.outcomes) for c in result.confirmations)
     table = Table(title=f"Confirmed on the test split, {seeds} seeds (mean ± deviation; difference with 95 % interval)")
-    for column in ("placement", "on front"):
+    for column in ("placement", "front"):
         table.add_column(column)
     for column in ("accuracy %", objective.replace("_", " "), "of none", "accuracy − none"):
         table.add_column(column, justify="right")
@@ -131,7 +132,7 @@ def _confirmed_table(result: SearchResult) -> Table:
         share = f"{c.mean(objective) / none.mean(objective):.1%}" if none and none.mean(objective) > 0 else ""
         table.add_row(
             Text(c.name, style="bold" if c is result.best else ""),
-            "yes" if c.on_front else "",
+            "yes" if c in front else "",
             f"{100 * c.mean('accuracy'):.1f} ± {100 * c.deviation('accuracy'):.1f}",
             f"{_number(c.mean(objective))} ± {_number(c.deviation(objective))}",
             share,
@@ -174,7 +175,7 @@ def _confirmation_rows(result: SearchResult) -> list[dict[str, Any]]:
         {
             "placement": c.placement.json,
             "uniform": c.uniform or "",
-            "on_front": c.on_front,
+            "found": c.found,
             "seed": seed,
             **_figures(outcome),
         }

@@ -68,14 +68,14 @@ class Confirmation:
         placement: which.
         outcomes: by seed; those that failed are left out.
         uniform: the candidate that it has everywhere; ``None`` for a mixed placement.
-        on_front: whether the search found it on the front.
+        found: whether it is one of the foremost of the search's trials.
         failures: reasons, by seed.
     """
 
     placement: Placement
     outcomes: Mapping[int, Outcome]
     uniform: str | None = None
-    on_front: bool = False
+    found: bool = False
     failures: Mapping[int, str] = field(default_factory=dict)
 
     @property

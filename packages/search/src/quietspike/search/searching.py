@@ -97,7 +97,7 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
         trials=trials,
         front=front,
         hypervolume=hypervolume(points, options.hypervolume_reference),
-        confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, front)),
+        confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
     )
 
 
@@ -147,8 +147,7 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
 
 def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
     objective = job.experiment.search.objective
-    front = find_front(study.results(), objective)
-    tasks = plan_confirmation(job.experiment, job.space, front).tasks
+    tasks = plan_confirmation(job.experiment, job.space, study.results()).tasks
     for task in tasks:
         task.abandoned(job)  # forget what an earlier driver's workers left unfinished
     left = [task for task in tasks if task.outcome(job.folder) is None]
