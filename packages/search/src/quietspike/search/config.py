@@ -160,7 +160,7 @@ class Experiment(_Frozen):
         return self.output / f"{self.name}-{digest}"
 
 
-def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment.
 
     Args:

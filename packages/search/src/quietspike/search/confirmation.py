@@ -123,7 +123,7 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:
-    """What the plan's tasks have given so far, by rising cost."""
+    """What the plan's tasks have given so far, by rising cost; at the end the placements whose tasks all failed."""
     confirmations = []
     for placement in plan.placements:
         tasks = [Task(placement, seed) for seed in plan.seeds]
@@ -137,4 +137,4 @@ def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmati
         )
         if ended:
             confirmations.append(confirmation)
-    return sorted(confirmations, key=lambda c: c.mean(experiment.search.objective))
+    return sorted(confirmations, key=lambda c: (not c.outcomes, c.mean(experiment.search.objective)))

@@ -49,7 +49,8 @@ class Job:
             return asked
         if self.experiment.device != "cpu" and torch.cuda.is_available():
             return 1 if ":" in self.experiment.device else torch.cuda.device_count()
-        return max(1, len(os.sched_getaffinity(0)) // self.threads)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // self.threads)
 
     @property
     def threads(self) -> int:

@@ -78,14 +78,15 @@ def conclusions(result: SearchResult) -> list[str]:
     sentences.append(f"Best placement: {best.name}")
     for label in ("none", "tcsa"):
         other = result.confirmed(label)
-        if other is not None and other is not best:
+        if other is not None and other.outcomes and other is not best:
             sentences.append(f"  against {other.name}: {_versus(best, other, result.objective)}")
     return [*sentences, _mixed_against_uniform(result)]
 
 
 def _mixed_against_uniform(result: SearchResult) -> str:
-    uniform = [c for c in result.confirmations if c.uniform is not None]
-    mixed = [c for c in result.confirmations if c.uniform is None]
+    measured = [c for c in result.confirmations if c.outcomes]
+    uniform = [c for c in measured if c.uniform is not None]
+    mixed = [c for c in measured if c.uniform is None]
     if not mixed or not uniform:
         return "No mixed placement was confirmed beside a uniform one"
     standing = [[u.name for u in uniform if not dominates(c, u, result.objective)] for c in mixed]
@@ -128,6 +129,8 @@ def _confirmed_table(result: SearchResult) -> Table:
     for column in ("accuracy %", objective.replace("_", " "), "of none", "accuracy − none"):
         table.add_column(column, justify="right")
     for c in result.confirmations:
+        if not c.outcomes:
+            continue
         gain = paired_difference(c, none, "accuracy") if none is not None and c is not none else None
         share = f"{c.mean(objective) / none.mean(objective):.1%}" if none and none.mean(objective) > 0 else ""
         table.add_row(

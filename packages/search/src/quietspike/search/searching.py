@@ -163,6 +163,9 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
         if left:
             engine.confirm(job, left, _at_most_every(SHOW_EVERY, look))
             look()
+    if waiting:
+        ended = len(tasks) - len(waiting)
+        raise QuietspikeError(f"only {ended} of {len(tasks)} confirmations have ended; the same command goes on")
 
 
 def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:

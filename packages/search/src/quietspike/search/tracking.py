@@ -120,7 +120,7 @@ class Tracker:
 
     @contextmanager
     def child(self, kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
-        """A child run; it ends as FAILED, with the reason, where the block raises.
+        """A child run; it ends as FAILED, with the reason, where the block raises, and as KILLED by Ctrl-C.
 
         Args:
             kind: ``trial``, ``confirmation`` or ``training``.
@@ -137,6 +137,9 @@ class Tracker:
             raise
         except Exception as error:
             run.end("FAILED", describe(error))
+            raise
+        except BaseException as error:
+            run.end("KILLED", type(error).__name__)
             raise
         run.end("FINISHED")
 

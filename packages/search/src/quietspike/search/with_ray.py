@@ -128,10 +128,12 @@ class PlacementSearch(OptunaSearch):
         """Record a trial's outcome; a worker that died gives none, and its placement is queued again."""
         claim = self._claims.pop(trial_id)
         if error or not result or "outcome" not in result:
-            self.complaint = (result or {}).get("complaint")
-            if self.complaint is None:
-                self._journal.lose(claim)
-                self._job.tracker.end_dead()
+            complaint = (result or {}).get("complaint")
+            if complaint is not None:
+                self.complaint = complaint
+                return
+            self._journal.lose(claim)
+            self._job.tracker.end_dead()
             return
         self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         self._job.tidy(self._journal)
