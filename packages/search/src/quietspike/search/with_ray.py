@@ -21,7 +21,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune's own would en
 try:
     import ray
     from ray import tune
-    from ray.exceptions import RayError
+    from ray.exceptions import WorkerCrashedError
     from ray.tune.search import Searcher
     from ray.tune.search.optuna import OptunaSearch
 except ImportError as error:
@@ -33,8 +33,7 @@ from quietspike.search.confirmation import Task
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
 from quietspike.search.results import Outcome
-from quietspike.search.study import STUDY_NAME, Claim
-from quietspike.search.tracking import describe
+from quietspike.search.study import DEATHS, STUDY_NAME, Claim
 
 
 class RayEngine:
@@ -71,7 +70,8 @@ class RayEngine:
         resources = _resources(job)
         with _cluster(job):
             shared = ray.put(job)
-            remote = ray.remote(num_cpus=resources["cpu"], num_gpus=resources["gpu"], max_retries=2)(_run_task)
+            options = {"num_cpus": resources["cpu"], "num_gpus": resources["gpu"], "max_retries": DEATHS - 1}
+            remote = ray.remote(**options)(_run_task)
             pending = {remote.remote(shared, task): task for task in tasks}
             while pending:
                 done, _ = ray.wait(list(pending), timeout=0.5)
@@ -79,8 +79,8 @@ class RayEngine:
                     task = pending.pop(reference)
                     try:
                         complaint = ray.get(reference)
-                    except RayError as error:
-                        task.record(job, Outcome.failed(describe(error)))
+                    except WorkerCrashedError:
+                        task.record(job, Outcome.failed(f"its worker died {DEATHS} times"))
                         job.tracker.end_dead()
                         continue
                     if complaint is not None:
