@@ -36,6 +36,9 @@ from quietspike.search.results import Outcome
 from quietspike.search.study import DEATHS, STUDY_NAME, Claim
 
 
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it tells of dead workers in tracebacks; the study says why
+
+
 class RayEngine:
     """Ray Tune runs the trials, Ray tasks the confirmation."""
 
