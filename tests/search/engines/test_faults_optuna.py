@@ -71,7 +71,7 @@ def test_an_interrupted_search_goes_on(going_on, undisturbed):
         search.interrupt()
         assert search.end().returncode == 130
         search.start()
-        search.blocked(after=search.worker)
+        search.worker = search.blocked(after=search.worker)
     search.unblock()
     assert search.end().returncode == 0
     search.assert_like(undisturbed)
