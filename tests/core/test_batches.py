@@ -6,7 +6,7 @@ from hypothesis import given
 from torch.utils.data import Subset, TensorDataset
 
 from quietspike.core import DataError
-from quietspike.core.batches import Batches, epoch_seed
+from quietspike.core.batches import Batches
 
 
 class Numbered:
@@ -48,7 +48,10 @@ def test_an_epoch_shows_every_sample_once(count, size, seed, epoch):
     batches = Batches(Numbered(count), size, seed)
     assert sorted(order(batches, epoch)) == list(range(count))
     sizes = [len(labels) for _, labels in batches.epoch(epoch)]
-    assert sizes == [size] * (count // size) + [count % size] * (count % size > 0)
+    whole = [size] * (count // size) + [count % size] * (count % size > 0)
+    if seed is not None and size > 1 and len(whole) > 1 and whole[-1] == 1:
+        whole[-2:] = [size + 1]
+    assert sizes == whole
 
 
 @pytest.mark.parametrize("kind", ["uint8 array", "tensor"])
@@ -101,9 +104,3 @@ def test_torchs_own_subset_is_a_split():
 def test_an_empty_split_is_refused():
     with pytest.raises(DataError, match=r"^a split without samples cannot be cut into batches$"):
         next(Batches(Numbered(0), 4).epoch())
-
-
-@given(st.tuples(st.integers(0, 2**40), st.integers(0, 10**4)), st.tuples(st.integers(0, 2**40), st.integers(0, 10**4)))
-def test_each_epoch_of_each_run_has_its_own_seed(one, other):
-    assert 0 <= epoch_seed(*one) < 2**63
-    assert (epoch_seed(*one) == epoch_seed(*other)) == (one == other)

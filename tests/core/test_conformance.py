@@ -52,6 +52,30 @@ class Paid(Gate):
         return AttentionMacs(-1, 0)
 
 
+class Cheap(Gate):
+    """Says that a matrix product is free."""
+
+    def forward(self, x):
+        return x + x.mean() * 0 + nn.functional.linear(x, torch.eye(x.shape[-1]))
+
+    def macs(self, shape):
+        return AttentionMacs(0, 0)
+
+
+class InPlace(Gate):
+    def forward(self, x):
+        return x * 1 if not self.training else torch.sigmoid(x.data.mul_(2) + x)
+
+
+class NanInTraining(Gate):
+    def __init__(self, site, *, power=1):
+        super().__init__(site, power=power)
+        self.factor = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return x * self.factor.sqrt() if self.training else x * (1 + self.factor)
+
+
 @pytest.mark.parametrize(
     ("plugin", "sentence"),
     [
@@ -61,6 +85,9 @@ class Paid(Gate):
         (Detached, "no gradient reaches the input"),
         (SteepRoot, "the input's gradient is not finite"),
         (Paid, "macs() gives AttentionMacs(weights=-1, applying=0)"),
+        (Cheap, "macs() gives AttentionMacs(weights=0, applying=0), products alone are 3000"),
+        (InPlace, "the input is changed in place"),
+        (NanInTraining, "a gradient of the training pass is not finite"),
     ],
 )
 def test_a_broken_attention_is_refused(plugin, sentence):
@@ -94,14 +121,17 @@ class Arrays:
     input_shape = (2, 4, 4)
     samples = 5
 
+    def __init__(self, first=0):
+        self.first = first
+
     def split(self, name):
-        return self
+        return type(self)(first={"train": 0, "validation": 10, "test": 20}[name])
 
     def __len__(self):
         return self.samples
 
     def frames(self, index):
-        return np.full((2, 2, 4, 4), index, dtype=np.uint8)
+        return np.full((2, 2, 4, 4), self.first + index, dtype=np.uint8)
 
     def __getitem__(self, index):
         return self.frames(index), index % 2
@@ -134,6 +164,21 @@ class ThirdClass(Arrays):
         return self.frames(index), 2
 
 
+class LateThirdClass(Arrays):
+    def __getitem__(self, index):
+        return self.frames(index), index // 4 * 2
+
+
+class Unending(Arrays):
+    def frames(self, index):
+        return np.where(index == 3, np.inf, super().frames(index).astype(np.float32))
+
+
+class Leaking(Arrays):
+    def split(self, name):
+        return type(self)(first={"train": 0, "validation": 10, "test": 14}[name])
+
+
 class OtherFrames(Arrays):
     def __getitems__(self, indices):
         frames, labels = super().__getitems__(indices)
@@ -150,10 +195,13 @@ class OtherClasses(Arrays):
     ("plugin", "sentence"),
     [
         (Empty, "train is empty"),
-        (ShortOfAStep, "train: frames have shape (1, 2, 4, 4), not (2, 2, 4, 4)"),
-        (ChannelsLast, "train: frames have shape (2, 4, 4, 2), not (2, 2, 4, 4)"),
+        (ShortOfAStep, "train: frames of sample 0 have shape (1, 2, 4, 4), not (2, 2, 4, 4)"),
+        (ChannelsLast, "train: frames of sample 0 have shape (2, 4, 4, 2), not (2, 2, 4, 4)"),
         (Shaky, "train: sample 0 differs when it is read again"),
         (ThirdClass, "train: class 2 of 2"),
+        (LateThirdClass, "train: class 2 of 2"),
+        (Unending, "train: frames of sample 3 are not finite"),
+        (Leaking, "test: sample 0 is in validation too"),
         (OtherFrames, "train: __getitems__ differs from __getitem__"),
         (OtherClasses, "train: __getitems__ gives another class than __getitem__"),
     ],
@@ -170,6 +218,6 @@ def test_sound_data_sets_pass(toy):
 def test_every_split_is_looked_at():
     class NoTest(Arrays):
         def split(self, name):
-            return Empty() if name == "test" else self
+            return Empty() if name == "test" else Arrays().split(name)
 
     refused(check_dataset, NoTest(), "test is empty")

@@ -164,12 +164,16 @@ def test_more_and_fewer_hidden_layers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (4, 4)}, "widths=[4, 4], pools=[1, 2, 2]: conv3 takes three of each"),
-        ({"pools": (1, 2, 2, 2)}, "widths=[4, 6, 5], pools=[1, 2, 2, 2]: conv3 takes three of each"),
+        ({"widths": (4, 4)}, "widths=(4, 4): must be a list of 3 whole numbers of at least 1"),
+        ({"pools": (1, 2, 2, 2)}, "pools=(1, 2, 2, 2): must be a list of 3 whole numbers of at least 1"),
         ({"pools": (4, 4, 1)}, "pools=[4, 4, 1]: nothing is left of an input of 8×8"),
-        ({"pools": (0, 1, 1)}, "widths=[4, 6, 5], pools=[0, 1, 1], hidden=[7]: must be 1 or more"),
-        ({"widths": (4, -1, 4)}, "widths=[4, -1, 4], pools=[1, 2, 2], hidden=[7]: must be 1 or more"),
-        ({"hidden": (0,)}, "widths=[4, 6, 5], pools=[1, 2, 2], hidden=[0]: must be 1 or more"),
+        ({"pools": (0, 1, 1)}, "pools=(0, 1, 1): must be a list of 3 whole numbers of at least 1"),
+        ({"widths": (4, -1, 4)}, "widths=(4, -1, 4): must be a list of 3 whole numbers of at least 1"),
+        ({"widths": [4.5, 4, 4]}, "widths=[4.5, 4, 4]: must be a list of 3 whole numbers of at least 1"),
+        ({"hidden": 8}, "hidden=8: must be a list of whole numbers of at least 1"),
+        ({"hidden": "8"}, "hidden='8': must be a list of whole numbers of at least 1"),
+        ({"norm": "false"}, "norm='false': must be true or false"),
+        ({"hidden": (0,)}, "hidden=(0,): must be a list of whole numbers of at least 1"),
     ],
 )
 def test_sizes_that_make_no_network_are_refused(options, message):

@@ -48,6 +48,17 @@ def test_its_cost_is_the_meters(toy, build):
     assert evaluate(network, batches, Recipe(), CPU).cost == meter.cost()
 
 
+def test_what_was_frozen_stays_frozen_also_after_an_error(toy, build):
+    network = build().train()
+    network.block2.norm.eval()
+    validation = list(Batches(toy.split("validation"), 9).epoch())
+    evaluate(network, validation, Recipe(), CPU)
+    with pytest.raises(IndexError):
+        evaluate(network, [(validation[0][0], torch.full((9,), 77))], Recipe(loss="cross_entropy"), CPU)
+    modes = {name: module.training for name, module in network.named_modules()}
+    assert [name for name, training in modes.items() if not training] == ["block2.norm"]
+
+
 def test_no_graph_is_kept():
     seen = []
 

@@ -10,6 +10,7 @@ from torch import nn
 from quietspike.core import AttentionMacs, Placement
 from quietspike.core.conv3 import Conv3
 from quietspike.core.cost import Cost
+from quietspike.core.layers import over_steps
 from quietspike.core.metering import CostMeter, is_neuron
 from quietspike.core.neurons import LIF, PLIF
 
@@ -105,10 +106,90 @@ def test_an_error_inside_leaves_no_hook(gated):
     assert not any(module._forward_hooks for module in gated.modules())
 
 
+class Block(nn.Module):
+    """Synapses and a neuron, that can stream too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.neuron = LIF()
+
+    def forward(self, x):
+        return self.neuron(over_steps(x, self.conv))
+
+    def step(self, current, state):
+        return self.neuron.step(self.conv(current), state)
+
+
+class Backbone(nn.Module):
+    """Its last layer is registered first; two layers see the frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.readout = nn.Linear(3, 4)
+        self.block = Block()
+        self.shortcut = nn.Conv2d(2, 3, 1)
+
+    def forward(self, frames):
+        x = over_steps(frames, self.shortcut) + self.block(frames)
+        return self.readout((x > 0).float().mean((3, 4)).round()).mean(0)
+
+    def step(self, frame, state):
+        raise NotImplementedError
+
+
 def test_what_counts_as_a_neuron():
     assert is_neuron(LIF())
     assert is_neuron(PLIF())
+    assert is_neuron(LIF(membrane=nn.Conv2d(1, 1, 1)))
     assert not is_neuron(nn.ReLU())
+    assert not is_neuron(Block())
+
+
+def test_layers_come_as_they_run_and_what_sees_the_frames_multiplies():
+    cost = measure(Backbone(), bits(2, 3, 2, 5, 5))
+    rows = {layer.layer: layer for layer in cost.layers}
+    assert list(rows) == ["shortcut", "block.conv", "block.neuron", "readout"]
+    assert (rows["shortcut"].graded, rows["block.conv"].graded, rows["readout"].graded) == (True, True, False)
+    assert rows["block.conv"].macs == 2 * 5 * 5 * 3 * 2 * 9
+    assert rows["block.conv"].energy_paper == pytest.approx(
+        rows["block.conv"].macs * rows["block.conv"].input_rate * 4.6e-6
+    )
+    assert rows["readout"].energy_paper == pytest.approx(rows["readout"].macs * rows["readout"].input_rate * 0.9e-6)
+
+
+def test_a_layer_without_input_has_its_parameters():
+    network = Conv3(input_shape=(2, 8, 8), steps=2, classes=3, widths=(2, 2, 2), hidden=(4,))
+    network.register_module("unused", None)
+    network.spare = nn.Module()
+    network.spare.conv = nn.Conv2d(2, 3, 3)
+    network.forward = lambda frames: network.block1(frames).mean((0, 3, 4))
+    cost = measure(network, bits(2, 1, 2, 8, 8))
+    assert cost.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert [layer.macs for layer in cost.layers if layer.layer == "spare.conv"] == [0]
+
+
+@pytest.mark.parametrize("layer", [nn.Conv3d(2, 2, 1), nn.LSTM(2, 2), nn.ConvTranspose2d(2, 2, 1)])
+def test_synapses_that_would_come_for_free_are_refused(layer):
+    network = nn.Sequential(nn.Linear(2, 2), layer)
+    with pytest.raises(ValueError, match=f"^1: {type(layer).__name__} cannot be counted; synapses are nn.Conv2d"):
+        CostMeter(network)
+
+
+def test_a_neuron_layer_that_runs_twice_is_refused():
+    class Twice(Block):
+        def forward(self, x):
+            return self.neuron(self.neuron(x))
+
+    with pytest.raises(
+        ValueError, match=r"^neuron runs twice in one pass: each place needs a neuron layer of its own$"
+    ):
+        measure(Twice(), bits(2, 1, 2, 4, 4))
+
+
+def test_another_number_of_steps_is_refused():
+    with pytest.raises(ValueError, match=r"^the network was shown 2 steps, and now 3: measure one at a time$"):
+        measure(Block(), bits(2, 1, 2, 4, 4), bits(3, 1, 2, 4, 4))
 
 
 def test_the_cost_of_ma_snns_attention_is_its_own_sum():

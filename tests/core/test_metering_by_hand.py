@@ -4,9 +4,10 @@ from torch import nn
 
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.layers import Attend, over_steps
-from quietspike.core.metering import CostMeter, attention_macs
+from quietspike.core.metering import CostMeter
 from quietspike.core.neurons import LIF, PLIF
 from quietspike.core.snntorch_neurons import SnntorchLeaky
+from quietspike.core.tallies import attention_macs
 
 
 class KnownSpikes(nn.Module):

@@ -7,6 +7,7 @@ from torch import nn
 
 from quietspike.core import BACKBONES, NEURONS, OptionError, Placement, UnknownNameError
 from quietspike.core.conv3 import Conv3
+from quietspike.core.errors import PluginError
 from quietspike.core.networks import build_network, build_plugin, find_sites
 from quietspike.core.neurons import PLIF
 
@@ -92,7 +93,7 @@ def test_a_backbone_may_hand_attention_to_its_neurons(toy, register):
             OptionError,
             "neurons: lif: option: no 'treshold'; did you mean 'threshold'?",
         ),
-        (SMALL, {"name": "lif", "decay": 2}, OptionError, "decay=2: must lie in 0..1"),
+        (SMALL, {"name": "lif", "decay": 2}, PluginError, "neurons: lif: decay=2: must be a finite number from 0 to 1"),
         (
             {**SMALL, "steps": 9},
             {"name": "lif"},

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -108,7 +109,7 @@ def test_the_papers_reset_is_the_codes_at_zero_alone():
 @pytest.mark.parametrize("reset", ["paper", "code", "subtract"])
 @given(values=trains, decay=st.floats(0, 1), threshold=st.floats(0.1, 1), reset_value=st.floats(-0.5, 0.5))
 def test_lif_follows_its_equations(reset, values, decay, threshold, reset_value):
-    options = {"decay": decay, "threshold": threshold, "reset_value": reset_value}
+    options = {"decay": decay, "threshold": threshold, "reset_value": 0.0 if reset == "subtract" else reset_value}
     spikes = LIF(reset=reset, **options)(one_neuron(values))
     assert spikes.flatten().tolist() == lif_by_hand(values, reset, **options)
 
@@ -116,8 +117,9 @@ def test_lif_follows_its_equations(reset, values, decay, threshold, reset_value)
 @pytest.mark.parametrize("reset", ["paper", "code", "subtract"])
 @given(values=trains)
 def test_lif_fires_and_carries_what_the_membrane_gives(reset, values):
-    spikes = LIF(reset=reset, reset_value=0.2, membrane=Gate(0.5))(one_neuron(values))
-    assert spikes.flatten().tolist() == lif_by_hand(values, reset, decay=0.3, threshold=0.3, reset_value=0.2, gate=0.5)
+    to = 0.0 if reset == "subtract" else 0.2
+    spikes = LIF(reset=reset, reset_value=to, membrane=Gate(0.5))(one_neuron(values))
+    assert spikes.flatten().tolist() == lif_by_hand(values, reset, decay=0.3, threshold=0.3, reset_value=to, gate=0.5)
 
 
 def test_a_potential_equal_to_the_threshold_fires():
@@ -159,7 +161,8 @@ def test_lif_gradients_are_those_of_the_equations(reset, detach):
             "subtract": 0.6 * (u - 0.3 * s),
         }[reset]
     (torch.stack(spikes) * above).sum().backward()
-    (LIF(decay=0.6, reset=reset, reset_value=0.2, detach_reset=detach)(ours) * above).sum().backward()
+    to = 0.0 if reset == "subtract" else 0.2
+    (LIF(decay=0.6, reset=reset, reset_value=to, detach_reset=detach)(ours) * above).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-12, rtol=1e-9)
 
 
@@ -272,14 +275,43 @@ def test_a_sample_does_not_feel_its_neighbours(batch, index, seed):
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan")])
 def test_a_decay_outside_of_0_to_1_is_refused(decay):
-    with pytest.raises(OptionError, match=rf"^decay={decay}: must lie in 0\.\.1$"):
+    with pytest.raises(OptionError, match=f"^decay={decay}: must be a finite number from 0 to 1$"):
         LIF(decay=decay)
 
 
 @pytest.mark.parametrize("tau", [1, 0.5, -2, float("nan")])
 def test_a_time_constant_of_one_or_less_is_refused(tau):
-    with pytest.raises(OptionError, match=f"^tau={tau}: must be over 1$"):
+    with pytest.raises(OptionError, match=f"^tau={tau}: must be (over 1|a positive number)$"):
         PLIF(tau=tau)
+
+
+@pytest.mark.parametrize("neuron", [LIF, PLIF])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": float("nan")}, "threshold=nan: must be a positive number"),
+        ({"threshold": 0}, "threshold=0: must be a positive number"),
+        ({"threshold": "0.3"}, "threshold='0.3': must be a positive number"),
+        ({"reset_value": float("nan")}, "reset_value=nan: must be a finite number"),
+        ({"detach_reset": "False"}, "detach_reset='False': must be true or false"),
+        ({"surrogate_scale": float("inf")}, "surrogate_scale=inf: must be a positive number"),
+    ],
+)
+def test_values_that_would_silence_it_are_refused(neuron, options, message):
+    with pytest.raises(OptionError) as caught:
+        neuron(**options)
+    assert str(caught.value) == message
+
+
+def test_a_reset_value_where_the_reset_subtracts_is_refused():
+    with pytest.raises(OptionError, match=r"^reset_value=0\.1: has no meaning where reset is subtract$"):
+        LIF(reset="subtract", reset_value=0.1)
+
+
+def test_a_neuron_can_be_pickled():
+    current = currents(5, 2, 30)
+    for neuron in (LIF(surrogate="sigmoid"), PLIF()):
+        assert torch.equal(pickle.loads(pickle.dumps(neuron))(current), neuron(current))
 
 
 def test_unknown_names_get_the_nearest():

@@ -107,8 +107,21 @@ def test_the_digest_is_short_and_of_the_canonical_form():
 
 
 def test_what_is_no_choice_is_refused():
-    with pytest.raises(OptionError, match=r"^expected a name or a mapping with a name, not 3$"):
-        Placement({"a": 3})
+    with pytest.raises(OptionError, match=r"^block1.current: expected a name or a mapping with a name, not 3$"):
+        Placement({"block1.current": 3})
+
+
+@pytest.mark.parametrize("choices", [["ta"], "ta", {1: "ta", "a": "ta"}])
+def test_what_is_no_mapping_from_sites_is_refused(choices):
+    with pytest.raises(OptionError, match=r"^placement: must be a mapping from sites to attention, not "):
+        Placement(choices)
+
+
+def test_text_that_is_no_placement_is_refused():
+    with pytest.raises(OptionError, match=r"^placement: no JSON: "):
+        Placement.from_json("{")
+    with pytest.raises(OptionError, match=r"^placement: must be a mapping"):
+        Placement.from_json("[1]")
 
 
 def test_a_site_that_there_is_not_gets_the_nearest():

@@ -90,15 +90,19 @@ def test_optimisers_are_torchs(name, kind, expected):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs=0: must be positive"),
-        ({"batch_size": -1}, "batch_size=-1: must be positive"),
-        ({"learning_rate": math.nan}, "learning_rate=nan: must be positive"),
-        ({"clip_norm": 0.0}, "clip_norm=0.0: must be positive"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1: must not be negative"),
-        ({"momentum": -0.5}, "momentum=-0.5: must not be negative"),
-        ({"plateau_patience": -1}, "plateau_patience=-1: must not be negative"),
-        ({"plateau_factor": 1.0}, "plateau_factor=1.0: must lie between 0 and 1"),
-        ({"plateau_factor": 0.0}, "plateau_factor=0.0: must lie between 0 and 1"),
+        ({"epochs": 0}, "epochs=0: must be a whole number of at least 1"),
+        ({"batch_size": -1}, "batch_size=-1: must be a whole number of at least 1"),
+        ({"learning_rate": math.nan}, "learning_rate=nan: must be a positive number"),
+        ({"epochs": True}, "epochs=True: must be a whole number of at least 1"),
+        ({"epochs": 2.5}, "epochs=2.5: must be a whole number of at least 1"),
+        ({"learning_rate": math.inf}, "learning_rate=inf: must be a positive number"),
+        ({"momentum": 7.0}, "momentum=7.0: must be a finite number from 0 to 1"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0: must be a positive number"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1: must be a finite number of at least 0"),
+        ({"momentum": -0.5}, "momentum=-0.5: must be a finite number from 0 to 1"),
+        ({"plateau_patience": -1}, "plateau_patience=-1: must be a whole number of at least 0"),
+        ({"plateau_factor": 1.0}, "plateau_factor=1.0: must be below 1"),
+        ({"plateau_factor": 0.0}, "plateau_factor=0.0: must be a positive number"),
     ],
 )
 def test_values_out_of_range_are_refused(options, message):

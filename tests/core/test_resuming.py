@@ -86,6 +86,13 @@ def test_resuming_does_not_depend_on_what_was_drawn_in_between(toy, build, with_
     assert_same(state(resumed), state(undisturbed))
 
 
+def test_a_record_may_hold_what_json_writes_otherwise(toy, build, tmp_path):
+    record = {"shape": (2, 8, 8)}
+    for _ in range(2):
+        rows = list(train(build(), toy, QUICK, seed=0, checkpoint=tmp_path / "c", record=record))
+    assert len(rows) == QUICK.epochs
+
+
 def test_a_finished_run_is_read_and_not_trained_again(toy, build, tmp_path):
     first = build()
     rows = list(train(first, toy, QUICK, seed=0, checkpoint=tmp_path / "c"))

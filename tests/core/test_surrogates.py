@@ -100,7 +100,7 @@ def test_a_scale_is_refused_where_there_is_none(name):
 
 @pytest.mark.parametrize("scale", [0, -1.0, math.nan])
 def test_a_scale_must_be_positive(scale):
-    with pytest.raises(OptionError, match=f"^surrogate_scale={scale}: must be positive$"):
+    with pytest.raises(OptionError, match=f"^surrogate_scale={scale}: must be a positive number$"):
         surrogate("atan", scale)
 
 

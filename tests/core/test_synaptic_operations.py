@@ -76,6 +76,30 @@ def test_same_padding_is_counted_too():
     assert named.synaptic_operations == count_operations(nn.Conv2d(2, 3, 3, padding=1), frames)
 
 
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_padding_with_the_input_itself_is_counted(mode):
+    conv = nn.Conv2d(2, 3, 3, padding=(1, 2), padding_mode=mode)
+    frames = bits(2, 2, 2, 5, 6)
+    padded = torch.stack([nn.functional.pad(step, (2, 2, 1, 1), mode=mode) for step in frames])
+    unpadded = nn.Conv2d(2, 3, 3)
+    assert measure(OneConvolution(conv), frames).synaptic_operations == count_operations(unpadded, padded) / 2
+
+
+def test_frames_of_another_size_have_borders_of_their_own():
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    small, large = bits(2, 1, 2, 4, 4), bits(2, 1, 2, 6, 7)
+    both = measure(OneConvolution(conv), small, large).synaptic_operations
+    assert both == (count_operations(conv, small) + count_operations(conv, large)) / 2
+
+
+def test_it_counts_in_inference_mode():
+    conv, frames = nn.Conv2d(2, 3, 3, padding=1), bits(1, 1, 2, 5, 6)
+    network = OneConvolution(conv).eval()
+    with torch.inference_mode(), CostMeter(network) as meter:
+        network(frames=frames)
+    assert meter.cost().synaptic_operations == count_operations(conv, frames)
+
+
 def test_an_input_at_the_corner_meets_four_of_nine_weights():
     frames = torch.zeros(1, 1, 1, 4, 4)
     frames[0, 0, 0, 0, 0] = 1

@@ -142,6 +142,21 @@ def test_a_gradient_is_clipped_to_the_norm(toy):
     assert moves[1e6] == moves[None]
 
 
+def test_a_last_sample_alone_is_no_batch_of_its_own(toy, build, monkeypatch):
+    """36 samples in batches of 7 leave one over; with one step, batch normalisation has nothing to learn from it."""
+    monkeypatch.setattr(toy, "steps", 1)
+    [row] = train(build(), toy, Recipe(epochs=1, batch_size=7), seed=0)
+    assert math.isfinite(row.train_loss)
+    with pytest.raises(OptionError, match=r"^batch_size=1: batch normalisation needs two samples, or two steps"):
+        next(train(build(), toy, Recipe(epochs=1, batch_size=1), seed=0))
+
+
+def test_it_ends_in_evaluation_mode(toy, build):
+    network = build()
+    list(train(network, toy, dataclasses.replace(QUICK, epochs=1), seed=0))
+    assert not any(module.training for module in network.modules())
+
+
 class TestDivergence:
     def test_a_loss_that_is_not_a_number_names_epoch_and_step(self, toy):
         split = toy.split("train")
@@ -180,7 +195,7 @@ class TestDivergence:
     def test_a_rate_far_too_high_is_found(self, toy, build):
         recipe = Recipe(epochs=5, batch_size=16, optimizer="sgd", learning_rate=1e38, schedule="constant")
         with pytest.raises(DivergedError, match=r"^the (gradient|loss) is (nan|inf) in epoch \d, step \d$"):
-            list(train(build(fc_norm=False, norm=False), toy, recipe, seed=0))
+            list(train(build(fc_norm=False, norm=False, seed=2), toy, recipe, seed=2))
 
     def test_it_is_a_mistake_that_the_user_can_mend(self):
         assert issubclass(DivergedError, QuietspikeError)

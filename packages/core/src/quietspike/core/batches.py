@@ -10,11 +10,7 @@ from torch import Tensor
 
 from quietspike.core.contracts import FrameSplit
 from quietspike.core.errors import DataError
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of one epoch of a run; those of neighbouring runs and epochs differ."""
-    return (seed * 1_000_003 + epoch) % 2**63
+from quietspike.core.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,8 @@ class Batches:
     Args:
         split: the samples; its ``__getitems__`` is used where it has one.
         size: samples in a batch; the last one may be smaller.
-        seed: shuffles anew each epoch; in the split's own order where ``None``.
+        seed: shuffles anew each epoch, for training; in the split's own order where ``None``. A last batch of one is
+            then joined to the one before it, since batch normalisation cannot learn from a single value.
     """
 
     split: FrameSplit
@@ -46,9 +43,13 @@ class Batches:
         if self.seed is None:
             order = torch.arange(count)
         else:
-            generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", number))
             order = torch.randperm(count, generator=generator)
-        for indices in torch.split(order, self.size):
+        starts = list(range(0, count, self.size))
+        if self.seed is not None and self.size > 1 and len(starts) > 1 and count - starts[-1] == 1:
+            starts.pop()
+        for start, end in zip(starts, [*starts[1:], count], strict=True):
+            indices = order[start:end]
             yield self._collate(indices.tolist())
 
     def _collate(self, indices: list[int]) -> tuple[Tensor, Tensor]:

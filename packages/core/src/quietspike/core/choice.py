@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.errors import OptionError, PluginError, unknown_name
 
 Scalar: TypeAlias = str | int | float | bool | None
 ChoiceLike: TypeAlias = "Choice | str | Mapping[str, Any]"
@@ -70,7 +70,7 @@ def check_options(label: str, plugin: Callable[..., Any], options: Mapping[str, 
     """Refuse an option that a plugin does not take.
 
     Raises:
-        OptionError: naming the option and the nearest one that exists.
+        PluginError: naming the plugin, the option and the nearest one that exists.
     """
     parameters = inspect.signature(plugin).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -83,4 +83,4 @@ def check_options(label: str, plugin: Callable[..., Any], options: Mapping[str, 
     ]
     for option in options:
         if option not in known:
-            raise OptionError(str(unknown_name(f"{label}: option", option, known)))
+            raise PluginError(str(unknown_name(f"{label}: option", option, known)))

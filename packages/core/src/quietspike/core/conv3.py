@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from quietspike.core.checks import check_flag, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory
 from quietspike.core.errors import OptionError
 from quietspike.core.layers import SpikingConv, SpikingLinear
@@ -35,7 +36,7 @@ class Conv3(nn.Module):
         [T, B, C, H, W] → [B, classes].
 
     Raises:
-        OptionError: if there are not three widths and pools, one is below 1, or pooling leaves nothing.
+        OptionError: if an option is none of its kind, or pooling leaves nothing.
 
     Source:
         Yao et al. 2023, Attention Spiking Neural Networks, Table 2 (three layers) and its repository.
@@ -57,10 +58,9 @@ class Conv3(nn.Module):
     ) -> None:
         super().__init__()
         neuron = neuron or LIF
-        if len(widths) != 3 or len(pools) != 3:
-            raise OptionError(f"widths={list(widths)}, pools={list(pools)}: conv3 takes three of each")
-        if min(*widths, *pools, *hidden) < 1:
-            raise OptionError(f"widths={list(widths)}, pools={list(pools)}, hidden={list(hidden)}: must be 1 or more")
+        check_wholes(3, widths=widths, pools=pools)
+        check_wholes(hidden=hidden)
+        check_flag(norm=norm, fc_norm=fc_norm)
         channels, height, width = input_shape
         for block, (out, pool) in enumerate(zip(widths, pools, strict=True), 1):
             layer = SpikingConv(f"block{block}", steps, (channels, out), attention, neuron, pool=pool, norm=norm)

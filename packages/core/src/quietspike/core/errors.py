@@ -18,6 +18,10 @@ class OptionError(QuietspikeError, ValueError):
     """An option that its plugin does not take, or a value out of its range."""
 
 
+class PluginError(OptionError):
+    """A plugin refused its options; names the plugin."""
+
+
 class DataError(QuietspikeError, ValueError):
     """A recording, list or folder that cannot be read as what it should be."""
 

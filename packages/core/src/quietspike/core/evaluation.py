@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from quietspike.core.cost import Cost
 from quietspike.core.errors import DataError
 from quietspike.core.metering import CostMeter
+from quietspike.core.modes import evaluating
 from quietspike.core.recipe import Recipe
 
 
@@ -33,22 +34,19 @@ class Evaluation:
 def evaluate(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe, device: torch.device
 ) -> Evaluation:
-    """Run a network over batches in evaluation mode; its training mode is as before afterwards.
+    """Run a network over batches in evaluation mode; afterwards each of its modules is in the mode that it was in.
 
     Raises:
         DataError: if there is no batch.
     """
-    was_training = network.training
-    network.eval()
     loss, right, count = 0.0, 0, 0
-    with CostMeter(network) as meter:
+    with evaluating(network), CostMeter(network) as meter:
         for frames, labels in batches:
             frames, labels = frames.to(device), labels.to(device)
             scores = network(frames)
             loss += float(recipe.loss_of(scores, labels)) * len(labels)
             right += int((scores.argmax(1) == labels).sum())
             count += len(labels)
-    network.train(was_training)
     if count == 0:
         raise DataError("there is no sample to evaluate on")
     return Evaluation(loss / count, right / count, meter.cost())

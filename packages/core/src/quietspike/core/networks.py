@@ -11,9 +11,10 @@ from torch import nn
 
 from quietspike.core.choice import check_options
 from quietspike.core.contracts import AttentionFactory, EventDataset, Site
-from quietspike.core.errors import OptionError, QuietspikeError
+from quietspike.core.errors import OptionError, PluginError, QuietspikeError
 from quietspike.core.placement import Placement, list_sites
 from quietspike.core.registry import BACKBONES, NEURONS, Registry
+from quietspike.core.seeds import derive_seed
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def build_plugin(registry: Registry[Callable[..., T]], chosen: Mapping[str, Any]
 
     Raises:
         UnknownNameError: for a name that nothing has.
-        OptionError: for an option that it does not take (names the plugin), or a value that it refuses (its words).
+        PluginError: for an option that it does not take, or a value that it refuses; names the plugin.
     """
     name = chosen["name"]
     options = {key: value for key, value in chosen.items() if key != "name"}
@@ -36,13 +37,15 @@ def build_plugin(registry: Registry[Callable[..., T]], chosen: Mapping[str, Any]
     label = f"{registry.kind}: {name}"
     check_options(label, plugin, options)
     for key in given.keys() & options.keys():
-        raise OptionError(f"{label}: {key} is no option; it follows from the rest of the experiment")
+        raise PluginError(f"{label}: {key} is no option; it follows from the rest of the experiment")
     try:
         return plugin(**options, **given)
-    except QuietspikeError:
-        raise
+    except QuietspikeError as error:
+        if type(error) is not OptionError:  # a plugin inside it, a name or data that there is not: all say so
+            raise
+        raise PluginError(f"{label}: {error}") from None
     except (ValueError, TypeError) as error:
-        raise OptionError(f"{label}: {error}") from error
+        raise PluginError(f"{label}: {error}") from error
 
 
 def build_network(
@@ -67,7 +70,7 @@ def build_network(
     if isinstance(attention, Placement):
         attention.check(find_sites(backbone, neuron, dataset))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         return _assemble(backbone, neuron, dataset)(attention=attention)
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from quietspike.core.checks import check_between, check_flag, check_positive
 from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.surrogates import surrogate as find_surrogate
 
@@ -59,7 +60,7 @@ class LIF(nn.Module):
         decay: share of the potential that is left after a step.
         threshold: V_th; a potential equal to it fires.
         reset: the rule after a spike.
-        reset_value: V_reset.
+        reset_value: V_reset; 0 for ``subtract``.
         surrogate: name of the surrogate gradient, as in ``surrogates.SURROGATES``, or ``snntorch.<name>``.
         surrogate_scale: its parameter; its own default where ``None``.
         detach_reset: keep gradients from flowing through the reset.
@@ -92,8 +93,12 @@ class LIF(nn.Module):
         super().__init__()
         if reset not in RESETS:
             raise unknown_name("reset", reset, RESETS)
-        if not 0 <= decay <= 1:
-            raise OptionError(f"decay={decay}: must lie in 0..1")
+        check_between(0, 1, decay=decay)
+        check_positive(threshold=threshold)
+        check_between(reset_value=reset_value)
+        check_flag(detach_reset=detach_reset)
+        if reset == "subtract" and reset_value != 0:
+            raise OptionError(f"reset_value={reset_value}: has no meaning where reset is subtract")
         self.decay = decay
         self.threshold = threshold
         self.reset = reset
@@ -143,7 +148,7 @@ class PLIF(nn.Module):
         [T, B, ...] currents → [T, B, ...] spikes.
 
     Raises:
-        OptionError: for a time constant of 1 or less.
+        OptionError: for a value out of its range, as a time constant of 1 or less.
 
     Source:
         Fang et al. 2021, Incorporating Learnable Membrane Time Constant, the PLIF neuron with 1/τ = σ(w).
@@ -161,8 +166,11 @@ class PLIF(nn.Module):
         membrane: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        check_positive(tau=tau, threshold=threshold)
         if not tau > 1:
             raise OptionError(f"tau={tau}: must be over 1")
+        check_between(reset_value=reset_value)
+        check_flag(detach_reset=detach_reset)
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
         self.threshold = threshold
         self.reset_value = reset_value

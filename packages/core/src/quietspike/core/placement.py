@@ -13,7 +13,7 @@ from torch import nn
 
 from quietspike.core.choice import Choice, ChoiceLike, check_options
 from quietspike.core.contracts import Site
-from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.errors import OptionError, PluginError, unknown_name
 from quietspike.core.registry import ATTENTION
 
 
@@ -31,11 +31,11 @@ class Placement(Mapping[str, Choice]):
         choices: by site name, a plugin's name or a mapping of its name and options.
 
     Raises:
-        OptionError: if a choice is neither.
+        OptionError: if a choice is neither; names the site.
     """
 
     def __init__(self, choices: Mapping[str, ChoiceLike] | None = None) -> None:
-        chosen = {site: Choice.of(choice) for site, choice in (choices or {}).items()}
+        chosen = {site: _choice(site, choice) for site, choice in _by_site(choices).items()}
         self._choices = {site: chosen[site] for site in sorted(chosen) if chosen[site].name != "none"}
 
     def __getitem__(self, site: str) -> Choice:
@@ -77,8 +77,15 @@ class Placement(Mapping[str, Choice]):
 
     @classmethod
     def from_json(cls, text: str) -> Placement:
-        """From the canonical form."""
-        return cls(json.loads(text))
+        """From the canonical form.
+
+        Raises:
+            OptionError: if it is no JSON, or says something else.
+        """
+        try:
+            return cls(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise OptionError(f"placement: no JSON: {error}") from None
 
     @property
     def digest(self) -> str:
@@ -105,12 +112,30 @@ class Placement(Mapping[str, Choice]):
     def __call__(self, site: Site) -> nn.Module:
         """The module for a site; ``nn.Identity`` where there is no attention.
 
+        A backbone asks for the sites that it has: whether a placement names others, ``check`` says, and
+        ``build_network`` asks it to.
+
         Raises:
             UnknownNameError: if no such attention is installed.
-            OptionError: if it cannot be built there; names the site, the choice and the reason.
+            PluginError: if it cannot be built there; names the site, the choice and the reason.
         """
         choice = self._choices.get(site.name)
         return nn.Identity() if choice is None else build_attention(choice, site)
+
+
+def _by_site(choices: Mapping[str, ChoiceLike] | None) -> Mapping[str, ChoiceLike]:
+    if choices is None:
+        return {}
+    if not isinstance(choices, Mapping) or not all(isinstance(site, str) for site in choices):
+        raise OptionError(f"placement: must be a mapping from sites to attention, not {choices!r}")
+    return choices
+
+
+def _choice(site: str, choice: ChoiceLike) -> Choice:
+    try:
+        return Choice.of(choice)
+    except OptionError as error:
+        raise OptionError(f"{site}: {error}") from None
 
 
 def build_attention(choice: Choice, site: Site) -> nn.Module:
@@ -118,14 +143,14 @@ def build_attention(choice: Choice, site: Site) -> nn.Module:
 
     Raises:
         UnknownNameError: if no such attention is installed.
-        OptionError: if it cannot be built there; names the site, the choice and the reason.
+        PluginError: if it cannot be built there; names the site, the choice and the reason.
     """
     plugin = ATTENTION.get(choice.name)
     check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
     try:
         return plugin(site, **dict(choice.options))
     except (ValueError, TypeError) as error:
-        raise OptionError(f"{site.name}: {choice.label}: {error}") from error
+        raise PluginError(f"{site.name}: {choice.label}: {error}") from error
 
 
 def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quietspike.core.checks import check_between, check_positive, check_whole
 from quietspike.core.errors import OptionError, unknown_name
 
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -40,8 +41,8 @@ class Recipe:
         UnknownNameError: for an optimiser, schedule or loss that there is not.
     """
 
-    # read by pydantic where the recipe is part of a configuration: unknown keys are refused
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    # read by pydantic where the recipe is part of a configuration: unknown keys are refused, and true is no number
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     epochs: int = 10
     batch_size: int = 32
@@ -59,15 +60,14 @@ class Recipe:
         for key, kind in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss)):
             if getattr(self, key) not in get_args(kind):
                 raise unknown_name(key, str(getattr(self, key)), get_args(kind))
-        for key in ("epochs", "batch_size", "learning_rate", "clip_norm"):
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise OptionError(f"{key}={value}: must be positive")
-        for key in ("weight_decay", "momentum", "plateau_patience"):
-            if not getattr(self, key) >= 0:
-                raise OptionError(f"{key}={getattr(self, key)}: must not be negative")
-        if not 0 < self.plateau_factor < 1:
-            raise OptionError(f"plateau_factor={self.plateau_factor}: must lie between 0 and 1")
+        check_whole(epochs=self.epochs, batch_size=self.batch_size)
+        check_whole(0, plateau_patience=self.plateau_patience)
+        check_positive(learning_rate=self.learning_rate, clip_norm=self.clip_norm, plateau_factor=self.plateau_factor)
+        check_between(0, weight_decay=self.weight_decay)
+        check_between(0, 1, momentum=self.momentum, plateau_factor=self.plateau_factor)
+        for key, share in (("momentum", self.momentum), ("plateau_factor", self.plateau_factor)):
+            if share == 1:
+                raise OptionError(f"{key}={share}: must be below 1")
 
     def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimiser over the parameters."""

@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         [(owner, entry)] = claims.items()
         try:
             plugin: T = entry.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # whatever another's module raises while it is imported
             raise QuietspikeError(f"{self.kind}: {name!r} of {owner} cannot be imported: {error}") from error
         return plugin
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.checks import check_between, check_flag, check_positive
+from quietspike.core.errors import unknown_name
 from quietspike.core.neurons import gate_membrane, unroll
 from quietspike.core.surrogates import surrogate as find_surrogate
 
@@ -32,7 +33,7 @@ class SnntorchLeaky(nn.Module):
         [T, B, ...] currents → [T, B, ...] spikes.
 
     Raises:
-        OptionError: for a β out of 0..1.
+        OptionError: for a value out of its range, as a β outside 0..1.
         UnknownNameError: for an unknown reset or surrogate.
 
     Source:
@@ -56,8 +57,9 @@ class SnntorchLeaky(nn.Module):
 
         if reset not in RESET_MECHANISMS:
             raise unknown_name("reset", reset, RESET_MECHANISMS)
-        if not 0 <= beta <= 1:  # snnTorch clamps it without a word
-            raise OptionError(f"beta={beta}: must lie in 0..1")
+        check_between(0, 1, beta=beta)  # snnTorch clamps it without a word
+        check_positive(threshold=threshold)
+        check_flag(learn_beta=learn_beta, learn_threshold=learn_threshold)
         self.leaky = Leaky(
             beta=beta,
             threshold=threshold,

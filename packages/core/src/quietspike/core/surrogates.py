@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from quietspike.core.checks import check_positive
 from quietspike.core.errors import OptionError, unknown_name
 
 SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
@@ -21,44 +23,63 @@ SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, excess: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, excess: Tensor, derivative: Callable[[Tensor, float], Tensor], scale: float) -> Tensor:
         ctx.save_for_backward(excess)
-        ctx.derivative = derivative
+        ctx.derivative, ctx.scale = derivative, scale
         return (excess >= 0).to(excess.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (excess,) = ctx.saved_tensors
-        return grads[0] * ctx.derivative(excess), None
+        return grads[0] * ctx.derivative(excess, ctx.scale), None, None
 
 
-def _with_derivative(derivative: Callable[[Tensor], Tensor]) -> SpikeFunction:
-    def spike(excess: Tensor) -> Tensor:
-        spikes: Tensor = _Spike.apply(excess, derivative)  # type: ignore[no-untyped-call]
+@dataclass(frozen=True)
+class _Surrogate:
+    """A spike function as plain data, so that a neuron can be pickled."""
+
+    derivative: Callable[[Tensor, float], Tensor]
+    scale: float
+
+    def __call__(self, excess: Tensor) -> Tensor:
+        spikes: Tensor = _Spike.apply(excess, self.derivative, self.scale)  # type: ignore[no-untyped-call]
         return spikes
-
-    return spike
 
 
 def rectangular(half_width: float = 0.25) -> SpikeFunction:
     """1 / (2a) where |x| < a, else 0. Source: Wu et al. 2018 (STBP), h₁; MA-SNN and ASA-SNN with a = 0.25."""
-    height = 1 / (2 * half_width)
-    return _with_derivative(lambda x: (x.abs() < half_width) * height)
+    return _Surrogate(_rectangle, half_width)
 
 
 def atan(alpha: float = 2.0) -> SpikeFunction:
     """α / 2 / (1 + (π α x / 2)²). Source: Fang et al. 2021 (PLIF), with α = 2."""
-    return _with_derivative(lambda x: alpha / 2 / (1 + (math.pi / 2 * alpha * x).square()))
+    return _Surrogate(_atan_slope, alpha)
 
 
 def sigmoid(alpha: float = 4.0) -> SpikeFunction:
     """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, Surrogate Gradient Learning."""
-    return _with_derivative(lambda x: alpha * torch.sigmoid(alpha * x) * torch.sigmoid(-alpha * x))
+    return _Surrogate(_sigmoid_slope, alpha)
 
 
 def fast_sigmoid(slope: float = 25.0) -> SpikeFunction:
     """1 / (1 + k|x|)². Source: Zenke and Ganguli 2018, SuperSpike."""
-    return _with_derivative(lambda x: 1 / (1 + slope * x.abs()).square())
+    return _Surrogate(_fast_sigmoid_slope, slope)
+
+
+def _rectangle(x: Tensor, half_width: float) -> Tensor:
+    return (x.abs() < half_width) * (1 / (2 * half_width))
+
+
+def _atan_slope(x: Tensor, alpha: float) -> Tensor:
+    return alpha / 2 / (1 + (math.pi / 2 * alpha * x).square())
+
+
+def _sigmoid_slope(x: Tensor, alpha: float) -> Tensor:
+    return alpha * torch.sigmoid(alpha * x) * torch.sigmoid(-alpha * x)
+
+
+def _fast_sigmoid_slope(x: Tensor, slope: float) -> Tensor:
+    return 1 / (1 + slope * x.abs()).square()
 
 
 SURROGATES: dict[str, Callable[..., SpikeFunction]] = {
@@ -81,8 +102,7 @@ def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
         UnknownNameError: if there is none of that name.
         OptionError: if the scale is not positive, or the function takes none.
     """
-    if scale is not None and not scale > 0:
-        raise OptionError(f"surrogate_scale={scale}: must be positive")
+    check_positive(surrogate_scale=scale)
     factory = _snntorch_surrogate(name) if name.startswith("snntorch.") else SURROGATES.get(name)
     if factory is None:
         raise unknown_name("surrogate", name, SURROGATES)

@@ -8,17 +8,20 @@ Two lines in a plugin's own tests::
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import EventDataset, Neuron, NeuronFactory, Site, SplitName
 from quietspike.core.layers import Attend
-from quietspike.core.metering import CostMeter, attention_macs
+from quietspike.core.metering import CostMeter
 from quietspike.core.placement import list_sites
+from quietspike.core.tallies import attention_macs
 
 
 class _Halve(nn.Module):
@@ -53,7 +56,7 @@ def check_neuron(plugin: NeuronFactory) -> None:
 
 @torch.random.fork_rng(devices=[])
 def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
-    """Same shape, at ordinary and smallest sizes; gradients; each sample for itself; countable cost."""
+    """Same shape, at ordinary and smallest sizes; gradients; each sample for itself; all matrix products counted."""
     torch.manual_seed(0)
     for steps, batch, channels, size in ((4, 3, 6, 5), (1, 1, 1, 1), (1, 2, 3, 4), (3, 1, 2, 2)):
         site = Site("block1.current", "current", steps, channels, spatial=True)
@@ -66,8 +69,10 @@ def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
         out.sum().backward()
         _expect(x.grad is not None and bool(torch.isfinite(x.grad).all()), "the input's gradient is not finite")
         _check_batch(module, x.detach())
-        macs = attention_macs(module, (steps, channels, size, size))
-        _expect(min(macs) >= 0, f"macs() gives {macs}")
+        shape = (steps, channels, size, size)
+        macs, products = attention_macs(module, shape), count_products(module, x.detach()[:, :1])
+        _expect(macs.weights >= products and macs.applying >= 0, f"macs() gives {macs}, products alone are {products}")
+        _check_training(module, x.detach())
 
 
 @torch.random.fork_rng(devices=[])
@@ -86,8 +91,12 @@ def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
     frames = _random(steps, 2, *shape)
     with CostMeter(network) as meter:
         scores = network(frames)
+    cost = meter.cost()
     _expect(scores.shape == (2, classes), f"scores have shape {tuple(scores.shape)}, not (2, {classes})")
-    _expect(meter.cost().neurons > 0, "no neuron of the contract was found: spikes cannot be counted")
+    _expect(cost.neurons > 0, "no neuron of the contract was found: spikes cannot be counted")
+    products = count_products(network, frames) // frames.shape[1]
+    counted = round(sum(layer.macs for layer in cost.layers if layer.kind == "synapse"))
+    _expect(counted == products, f"{counted} multiply-accumulates are counted of {products}: synapses come for free")
     names = [site.name for site in asked]
     _expect(bool(names) and len(set(names)) == len(names), f"site names are not unique: {names}")
     for site in asked:
@@ -99,21 +108,55 @@ def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
     _check_batch(plugin(**build).eval(), frames, batch_of_output=0)
 
 
-def check_dataset(dataset: EventDataset) -> None:
-    """Three splits of frames [T, C, H, W] with known classes, the same whenever asked for."""
+def check_dataset(dataset: EventDataset, samples: int = 500) -> None:
+    """Three splits of frames [T, C, H, W] with known classes, the same whenever asked for; none shares a sample.
+
+    Args:
+        dataset: what to check.
+        samples: how many of a split are looked at, evenly spaced.
+    """
     shape = (dataset.steps, *dataset.input_shape)
+    home: dict[bytes, str] = {}
     for name in get_args(SplitName):
         split = dataset.split(name)
         _expect(len(split) > 0, f"{name} is empty")
+        for index in range(0, len(split), max(1, len(split) // samples)):
+            frames, label = split[index]
+            frames = torch.as_tensor(frames)
+            found = tuple(frames.shape)
+            _expect(found == shape, f"{name}: frames of sample {index} have shape {found}, not {shape}")
+            _expect(bool(torch.isfinite(frames).all()), f"{name}: frames of sample {index} are not finite")
+            _expect(0 <= label < len(dataset.classes), f"{name}: class {label} of {len(dataset.classes)}")
+            if frames.any():
+                digest = hashlib.sha256(frames.contiguous().numpy().tobytes()).digest()
+                other = home.setdefault(digest, name)
+                _expect(other == name, f"{name}: sample {index} is in {other} too")
         frames, label = split[0]
         again, _ = split[0]
         frames, again = torch.as_tensor(frames), torch.as_tensor(again)
-        _expect(tuple(frames.shape) == shape, f"{name}: frames have shape {tuple(frames.shape)}, not {shape}")
         _expect(torch.equal(frames, again), f"{name}: sample 0 differs when it is read again")
-        _expect(0 <= label < len(dataset.classes), f"{name}: class {label} of {len(dataset.classes)}")
         batch, labels = next(Batches(split, 2).epoch())
         _expect(torch.equal(batch[:, 0], frames.to(torch.float32)), f"{name}: __getitems__ differs from __getitem__")
         _expect(int(labels[0]) == label, f"{name}: __getitems__ gives another class than __getitem__")
+
+
+def count_products(module: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of all matrix products and convolutions of a forward pass, as torch counts them."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(x)
+    return int(counter.get_total_flops()) // 2
+
+
+def _check_training(module: nn.Module, x: Tensor) -> None:
+    """A pass in training mode leaves what it was given, and gives finite gradients."""
+    module.train()
+    given = x.clone().requires_grad_()
+    out = module(given)
+    _expect(torch.equal(given.detach(), x), "the input is changed in place")
+    out.sum().backward()
+    gradients = [given.grad, *(parameter.grad for parameter in module.parameters())]
+    finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients if gradient is not None)
+    _expect(finite, "a gradient of the training pass is not finite")
 
 
 def _check_membrane(plugin: NeuronFactory, current: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.batches import Batches, epoch_seed
+from quietspike.core.batches import Batches
 from quietspike.core.contracts import EventDataset
 from quietspike.core.cost import Cost
 from quietspike.core.errors import CheckpointError, OptionError, QuietspikeError
 from quietspike.core.evaluation import evaluate
 from quietspike.core.recipe import Recipe
+from quietspike.core.seeds import derive_seed
 from quietspike.core.weights import load_tensors, load_weights, save_tensors
 
 
@@ -98,7 +100,7 @@ def train(
     training goes on behind them; on the CPU the end is bitwise that of an undisturbed run.
 
     Args:
-        network: a backbone, with the weights that it starts from.
+        network: a backbone, with the weights that it starts from; at the end in evaluation mode.
         dataset: its ``train`` and ``validation`` splits are used.
         recipe: optimiser, schedule, loss.
         seed: of the order of samples and of dropout.
@@ -107,6 +109,7 @@ def train(
         record: what else the run depends on (network, data), as plain data; a checkpoint of another record is refused.
 
     Raises:
+        OptionError: if there is too little in a batch to normalise.
         DivergedError: when the loss or its gradient is not finite; names epoch and step.
         CheckpointError: if the checkpoint is damaged, or of another network, recipe, seed or record.
     """
@@ -114,7 +117,8 @@ def train(
     network.to(device)
     optimizer = recipe.optimize(network.parameters())
     rows: list[EpochRow] = []
-    identity = {"recipe": asdict(recipe), "seed": seed, "record": dict(record or {})}
+    _refuse_single_values(network, dataset, recipe)
+    identity = json.loads(json.dumps({"recipe": asdict(recipe), "seed": seed, "record": dict(record or {})}))
     if checkpoint is not None and checkpoint.exists():
         rows = _resume(checkpoint, network, optimizer, identity)
         yield from rows
@@ -142,6 +146,14 @@ def train(
         if checkpoint is not None:
             _save(checkpoint, network, optimizer, {**identity, "rows": [row.data for row in rows]})
         yield row
+    network.eval()
+
+
+def _refuse_single_values(network: nn.Module, dataset: EventDataset, recipe: Recipe) -> None:
+    """Batch normalisation of fully connected layers needs two values; torch would say so in a traceback."""
+    normed = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+    if normed and dataset.steps * min(recipe.batch_size, len(dataset.split("train"))) < 2:
+        raise OptionError("batch_size=1: batch normalisation needs two samples, or two steps, to learn from")
 
 
 def _train_epoch(
@@ -156,7 +168,7 @@ def _train_epoch(
     network.train()
     total, right, count = 0.0, 0, 0
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(epoch_seed(batches.seed or 0, epoch))  # dropout depends on the epoch, not on the past
+        _seed(device, derive_seed(batches.seed or 0, "dropout", epoch))  # it depends on the epoch, not on the past
         for step, (frames, labels) in enumerate(batches.epoch(epoch), 1):
             frames, labels = frames.to(device), labels.to(device)
             scores = network(frames)
@@ -174,6 +186,13 @@ def _train_epoch(
             right += int((scores.argmax(1) == labels).sum())
             count += len(labels)
     return total / count, right / count
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, record: dict[str, Any]) -> None:

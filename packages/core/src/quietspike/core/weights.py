@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,23 +19,46 @@ from quietspike.core.errors import CheckpointError, unknown_name
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it and rename it, so that nobody ever sees half of it."""
+    """Write a file under a temporary name beside it and rename it, so that nobody ever sees half of it.
+
+    It lasts through a loss of power. What a SIGKILL leaves is called ``.<name>.<digits>``; ``sweep`` removes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left unfinished in a folder that nobody else writes to."""
+    for leftover in folder.glob(".*.*"):
+        leftover.unlink(missing_ok=True)
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON record beside them."""
+    """Write tensors, a JSON record beside them, and a checksum of the tensors."""
     copies = {  # of all, since safetensors refuses names that share memory, as tied weights do
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    write_whole(path, save(copies, metadata={"record": json.dumps(record)}))
+    text = json.dumps(record)
+    write_whole(path, save(copies, metadata={"record": text, "checksum": _checksum(copies, text)}))
+
+
+def _checksum(tensors: Mapping[str, Tensor], record: str) -> str:
+    """Of names, kinds, shapes and bytes: safetensors has none, and one bit is enough to train on to another end."""
+    crc = zlib.crc32(record.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -44,13 +69,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            record = dict(json.loads((file.metadata() or {}).get("record", "{}")))
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (it is no mapping)
+            metadata = file.metadata() or {}
+            text = metadata.get("record", "{}")
+            record = dict(json.loads(text))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason})") from None
+    if metadata.get("checksum") not in (None, _checksum(tensors, text)):  # other tools write none
+        raise CheckpointError(f"{path}: damaged: its checksum differs")
+    return tensors, record
 
 
 def save_weights(path: Path, network: nn.Module, record: Mapping[str, Any]) -> None:

@@ -1,0 +1,65 @@
+"""Checks of option values, for plugins: one line that names the option, its value and what it may be.
+
+Types are checked too, since a configuration may say ``"false"``, which Python takes for true. An option that may be
+left out passes as ``None``. Whoever builds the plugin puts its name before the line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from quietspike.core.errors import OptionError
+
+
+def check_whole(least: int = 1, **options: int | None) -> None:
+    """Refuse what is not a whole number of at least ``least``.
+
+    >>> check_whole(epochs=2.5)
+    Traceback (most recent call last):
+    quietspike.core.errors.OptionError: epochs=2.5: must be a whole number of at least 1
+    """
+    for option, value in options.items():
+        if value is not None and not _is_whole(value, least):
+            raise OptionError(f"{option}={value!r}: must be a whole number of at least {least}")
+
+
+def check_wholes(count: int | None = None, **options: Sequence[int]) -> None:
+    """Refuse what is not a list of whole numbers of at least 1, ``count`` of them where that is given."""
+    for option, value in options.items():
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not all(_is_whole(number, 1) for number in value) or count not in (None, len(value)):
+            many = "whole numbers" if count is None else f"{count} whole numbers"
+            raise OptionError(f"{option}={value!r}: must be a list of {many} of at least 1")
+
+
+def check_positive(**options: float | None) -> None:
+    """Refuse what is not a finite number above 0."""
+    for option, value in options.items():
+        if value is not None and not (_is_finite(value) and value > 0):
+            raise OptionError(f"{option}={value!r}: must be a positive number")
+
+
+def check_between(low: float = -math.inf, high: float = math.inf, **options: float) -> None:
+    """Refuse what is not a finite number with low <= value <= high."""
+    for option, value in options.items():
+        if not (_is_finite(value) and low <= value <= high):
+            bounds = "" if math.isinf(high) and math.isinf(low) else f" from {low:g} to {high:g}"
+            bounds = f" of at least {low:g}" if math.isinf(high) and math.isfinite(low) else bounds
+            raise OptionError(f"{option}={value!r}: must be a finite number{bounds}")
+
+
+def check_flag(**options: bool) -> None:
+    """Refuse what is neither true nor false."""
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise OptionError(f"{option}={value!r}: must be true or false")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
