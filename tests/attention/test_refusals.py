@@ -52,37 +52,42 @@ def test_ta_stands_at_a_fully_connected_layer_and_none_anywhere():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sa", {"kernel": 4}, "sa(kernel=4): kernel must be an odd number of at least 1, not 4"),
-        ("tcsa", {"kernel": 0}, "tcsa(kernel=0): kernel must be an odd number of at least 1, not 0"),
-        ("csa", {"kernel": -3}, "csa(kernel=-3): kernel must be an odd number of at least 1, not -3"),
-        ("asa", {"kernel": 2}, "asa(kernel=2): kernel must be an odd number of at least 1, not 2"),
-        ("tsa", {"kernel": 3.0}, "tsa(kernel=3.0): kernel must be an odd number of at least 1, not 3.0"),
+        ("sa", {"kernel": 4}, "sa(kernel=4): kernel=4: must be an odd number of at least 1"),
+        ("tcsa", {"kernel": 0}, "tcsa(kernel=0): kernel=0: must be an odd number of at least 1"),
+        ("csa", {"kernel": -3}, "csa(kernel=-3): kernel=-3: must be an odd number of at least 1"),
+        ("asa", {"kernel": 2}, "asa(kernel=2): kernel=2: must be an odd number of at least 1"),
+        ("tsa", {"kernel": 3.0}, "tsa(kernel=3.0): kernel=3.0: must be an odd number of at least 1"),
         (
             "ta",
             {"temporal_reduction": 0},
-            "ta(temporal_reduction=0): temporal_reduction must be a whole number of at least 1, not 0",
+            "ta(temporal_reduction=0): temporal_reduction=0: must be a whole number of at least 1",
         ),
         (
             "ca",
             {"channel_reduction": -8},
-            "ca(channel_reduction=-8): channel_reduction must be a whole number of at least 1, not -8",
+            "ca(channel_reduction=-8): channel_reduction=-8: must be a whole number of at least 1",
         ),
         (
             "ca",
             {"channel_reduction": True},
-            "ca(channel_reduction=True): channel_reduction must be a whole number of at least 1, not True",
+            "ca(channel_reduction=True): channel_reduction=True: must be a whole number of at least 1",
         ),
-        ("asa", {"reduction": 1.5}, "asa(reduction=1.5): reduction must be a whole number of at least 1, not 1.5"),
-        ("asa", {"important": 1.5}, "asa(important=1.5): important must be a number from 0 to 1, not 1.5"),
-        ("asa", {"important": "0.5"}, "asa(important=0.5): important must be a number from 0 to 1, not '0.5'"),
+        ("asa", {"reduction": 1.5}, "asa(reduction=1.5): reduction=1.5: must be a whole number of at least 1"),
+        (
+            "ta",
+            {"temporal_reduction": None},
+            "ta(temporal_reduction=None): temporal_reduction=None: must be a whole number of at least 1",
+        ),
+        ("asa", {"important": 1.5}, "asa(important=1.5): important=1.5: must be a finite number from 0 to 1"),
+        ("asa", {"important": "0.5"}, "asa(important=0.5): important='0.5': must be a finite number from 0 to 1"),
         (
             "asa",
             {"trainable_selection": "False"},
-            "asa(trainable_selection=False): trainable_selection must be true or false, not 'False'",
+            "asa(trainable_selection=False): trainable_selection='False': must be true or false",
         ),
-        ("ca", {"per_step": 1}, "ca(per_step=1): per_step must be true or false, not 1"),
-        ("sa", {"per_step": "no"}, "sa(per_step=no): per_step must be true or false, not 'no'"),
-        ("ta", {"relu": None}, "ta(relu=None): relu must be true or false, not None"),
+        ("ca", {"per_step": 1}, "ca(per_step=1): per_step=1: must be true or false"),
+        ("sa", {"per_step": "no"}, "sa(per_step=no): per_step='no': must be true or false"),
+        ("ta", {"relu": None}, "ta(relu=None): relu=None: must be true or false"),
     ],
 )
 def test_a_value_out_of_range(name, options, message):
@@ -112,7 +117,7 @@ def test_a_variant_takes_no_option_of_another(name, option):
 
 
 def test_a_share_that_is_no_number():
-    with pytest.raises(ValueError, match=r"^important must be a number from 0 to 1, not nan$"):
+    with pytest.raises(ValueError, match=r"^important=nan: must be a finite number from 0 to 1$"):
         ASA(CONVOLUTION, important=float("nan"))
 
 

@@ -1,7 +1,9 @@
+import errno
 import logging
 import os
 import signal
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +90,58 @@ def test_damage_is_found_reported_once_and_mended(cache, caplog, name, damage):
     assert "is damaged" in message
     assert str(entry_of(cache)) in message
     assert "\n" not in message
+    assert same(cached(KEY, refuse))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"key": ' + "9" * 5000 + "}", "[]", '{"key": "other"}'])
+def test_a_manifest_of_something_else_is_damage(cache, caplog, text):
+    cached(KEY, build)
+    (entry_of(cache) / "manifest.json").write_text(text)
+    assert same(cached(KEY, build))
+    [message] = [record.getMessage() for record in caplog.records]
+    assert "is damaged" in message
+    assert "\n" not in message
+    assert same(cached(KEY, refuse))
+
+
+@pytest.mark.parametrize("place", ["entry", "leftover"])
+@pytest.mark.parametrize("kind", ["file", "link", "link to nothing"])
+def test_what_lies_in_the_place_of_a_folder_is_removed(cache, tmp_path, place, kind):
+    cached(KEY, build)
+    entry = entry_of(cache)
+    kept = tmp_path / "kept"
+    entry.rename(kept)
+    in_the_way = entry if place == "entry" else entry.with_name(f".{entry.name}.x")
+    if kind == "file":
+        in_the_way.write_text("in the way")
+    else:
+        (kept / "manifest.json").unlink()
+        in_the_way.symlink_to(kept if kind == "link" else tmp_path / "gone")
+    assert same(cached(KEY, build))
+    assert same(cached(KEY, refuse))
+    assert not entry.is_symlink()
+    assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+    assert sorted(path.name for path in kept.glob("*.npy")) == ["frames.npy", "labels.npy"]
+
+
+@pytest.mark.parametrize("method", ["stat", "read_text", "open"])
+def test_an_entry_that_may_not_be_read_is_named_and_kept(cache, monkeypatch, method):
+    """By a stand-in for the file system, since a superuser may read everything."""
+    cached(KEY, build)
+    allowed = getattr(Path, method)
+
+    def refuse_entry(path, *arguments, **options):
+        if path.is_relative_to(cache):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return allowed(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse_entry)
+        with pytest.raises(
+            DataError, match=r"cannot read the cache entry .*: Permission denied; set QUIETSPIKE"
+        ) as raised:
+            cached(KEY, refuse)
+    assert "\n" not in str(raised.value)
     assert same(cached(KEY, refuse))
 
 

@@ -176,10 +176,11 @@ def test_an_unknown_recording_is_refused(index):
         ({"test": 600}, "train=1000, validation=297, test=600 are 1897 samples, and there are 1797"),
         ({"threshold": 0}, "threshold=0"),
         ({"noise_hz": "many"}, "noise_hz='many'"),
+        ({"seed": None}, "seed=None"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value(options, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=f"^{message}"):
         DigitsDVS(**options)
 
 

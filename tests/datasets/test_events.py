@@ -31,6 +31,38 @@ def test_a_coordinate_that_would_wrap_is_refused(x):
         make_events([x], [0], [0], [0])
 
 
+@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, np.nan], "holds numbers that are not finite"),
+        ([-np.inf, 1.0], "holds numbers that are not finite"),
+        (["1", "2"], "holds <U1, not numbers"),
+        ([1, 2**64], "holds object, not numbers of at most 64 bits"),
+        ([[1], [2]], r"has the shape \[2, 1\], not one dimension"),
+        (1, r"has the shape \[\], not one dimension"),
+        ([[1], [1, 2]], "is no column of numbers"),
+    ],
+)
+def test_a_column_of_something_else_is_named(column, values, message):
+    columns = [[1, 2] for _ in "xytp"]
+    columns[column] = values
+    with pytest.raises(DataError, match=f"^events: {'xytp'[column]} {message}") as raised:
+        make_events(*columns)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("t", [2.0**63, -(2.0**63) - 2048, np.uint64(2**63), 1e300])
+def test_a_time_that_would_wrap_is_refused(t):
+    with pytest.raises(DataError, match=r"^events: t from .* does not fit into 64 bits$"):
+        make_events([0], [0], [t], [0])
+
+
+@pytest.mark.parametrize("t", [-(2**63), 2**63 - 1, -(2.0**63), 2.0**63 - 1024, np.uint64(2**63 - 1)])
+def test_the_outermost_times_fit(t):
+    assert make_events([0], [0], [t], [0])["t"].tolist() == [int(t)]
+
+
 def test_other_structured_arrays_convert():
     recording = np.array([(5, 1, 2, 1)], dtype=[("t", "<u8"), ("x", "<u8"), ("y", "<u8"), ("p", "<u8")])
     assert as_events(recording).dtype == EVENT
@@ -40,6 +72,12 @@ def test_other_structured_arrays_convert():
 @pytest.mark.parametrize("recording", [np.zeros(3, dtype=[("x", int), ("t", int)]), np.zeros((3, 4))])
 def test_a_missing_field_is_named(recording):
     with pytest.raises(DataError, match="no field"):
+        as_events(recording)
+
+
+def test_a_field_of_several_numbers_is_refused():
+    recording = np.zeros(2, dtype=[("x", int, 2), ("y", int), ("t", int), ("p", int)])
+    with pytest.raises(DataError, match=r"events: x has the shape \[2, 2\]"):
         as_events(recording)
 
 

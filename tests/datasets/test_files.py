@@ -13,7 +13,7 @@ SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 
 
 @SHARED_FOLDER
-@given(ANY_EVENTS)
+@given(ANY_EVENTS.filter(lambda content: any(y != 240 for _, y, *_ in content)))
 def test_any_bytes_read_as_tonic_reads_them(tmp_path, content):
     path = tmp_path / "any.bin"
     path.write_bytes(bytes(value for event in content for value in event))
@@ -74,6 +74,13 @@ def test_an_empty_recording_is_refused(tmp_path):
         read_bin(path)
 
 
+def test_clock_overflows_alone_are_no_recording(tmp_path, write_bin):
+    path = tmp_path / "none.bs2"
+    write_bin(path, x=[0, 0], y=[240, 240], t=[0, 0], p=[0, 0])
+    with pytest.raises(DataError, match=r"none\.bs2: empty: no event at offset 0 or later, 2 clock overflows$"):
+        read_bin(path)
+
+
 def test_a_missing_recording_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"gone\.bin: cannot be read: No such file") as raised:
         read_bin(tmp_path / "gone.bin")
@@ -88,6 +95,8 @@ def test_a_missing_recording_is_one_line(tmp_path):
         ("seven 1", "expected a sample and a class"),
         ("7 -1", "expected a sample and a class"),
         ("7 ²", "expected a sample and a class"),
+        (f"{'7' * 5000} 1", "expected a sample and a class, not '7{40}'$"),
+        (f"7 {'1' * 5000}", "expected a sample and a class"),
         ("7 10", "class 10 is not one of 0 to 9"),
         ("1 3", "sample 1 is named a second time"),
     ],
@@ -105,3 +114,10 @@ def test_a_list_of_nothing_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"train\.txt: "):
         read_list(path, classes=10)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_is_no_part_of_the_list(tmp_path, mark):
+    path = tmp_path / "train.txt"
+    path.write_bytes(mark + b"7 1\n8 2\n")
+    assert read_list(path, classes=10) == [(7, 1), (8, 2)]

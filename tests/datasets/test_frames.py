@@ -159,6 +159,43 @@ def test_times_near_the_end_of_64_bits_do_not_overflow():
     assert to_frames(events[1:], SENSOR, Framing(8, window_us=10**18))[0, 1, 0, 0] == 1
 
 
+ENDS = st.one_of(*(st.integers(near, near + 40) for near in (-(2**63), -20, 2**63 - 41)))
+
+
+@JIT
+@given(st.lists(ENDS, min_size=1, max_size=20), st.integers(1, 9), st.none() | st.integers(1, 2**62), st.booleans())
+def test_windows_agree_with_pythons_integers(times, steps, window, known):
+    """Step ⌊(t − first)·T / length⌋, or ⌊(t − first) / window⌋, from the first time to the last that 64 bits hold."""
+    first, end = (-(2**63), 2**63) if known else (min(times), max(times) + 1)
+    expected = np.zeros(steps, int)
+    for t in times:
+        step = (t - first) // window if window else (t - first) * steps // (end - first)
+        if step < steps:
+            expected[step] += 1
+    events = make_events([0] * len(times), [0] * len(times), np.array(times, dtype=np.int64), [1] * len(times))
+    frames = to_frames(events, SENSOR, Framing(steps, window_us=window), span=(first, end) if known else None)
+    assert frames[:, 1, 0, 0].tolist() == expected.tolist()
+
+
+def test_a_span_ends_before_its_last_window_does():
+    events = make_events([0] * 3, [0] * 3, [0, 14, 15], [1] * 3)
+    frames = to_frames(events, SENSOR, Framing(2, window_us=10), span=(np.int64(0), np.int64(15)))
+    assert frames.sum(axis=(1, 2, 3)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("by", "span", "message"),
+    [
+        ("count", (0, 9), "goes with by='time', not with by='count'"),
+        ("time", (9, 9), "must be a start and a later end within 64 bits"),
+        ("time", (0, 2**63 + 1), "must be a start and a later end within 64 bits"),
+    ],
+)
+def test_a_span_that_means_nothing_is_refused(by, span, message):
+    with pytest.raises(OptionError, match=rf"^span=\({span[0]}, {span[1]}\): {message}$"):
+        to_frames(np.empty(0, dtype=EVENT), SENSOR, Framing(4, by=by), span=span)
+
+
 def test_an_odd_polarity_byte_stays_inside_the_frame():
     events = make_events([0], [0], [0], [1])
     events["p"] = 200
@@ -177,13 +214,14 @@ def test_many_recordings_are_stacked():
     [
         ({"steps": 0}, "steps=0"),
         ({"steps": True}, "steps=True"),
+        ({"steps": None}, "steps=None"),
         ({"steps": 4, "by": "events"}, "by='events'"),
         ({"steps": 4, "window_us": 0}, "window_us=0"),
-        ({"steps": 4, "by": "count", "window_us": 5}, "window_us=5 goes with by='time'"),
+        ({"steps": 4, "by": "count", "window_us": 5}, "window_us=5: goes with by='time'"),
         ({"steps": 4, "downscale": 1.5}, "downscale=1.5"),
         ({"steps": 4, "binary": "False"}, "binary='False'"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value(options, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=f"^{message}"):
         Framing(**options)

@@ -1,4 +1,5 @@
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -189,6 +190,56 @@ def test_a_download_goes_through_tonic(tmp_path, monkeypatch, foldered):
     assert calls == [(str(tmp_path / "root"), True), (str(tmp_path / "root"), False)]
 
 
+@pytest.mark.parametrize("layout", ["lists", "folders", "downloaded"])
+def test_what_is_there_is_not_downloaded(tmp_path, monkeypatch, listed, foldered, layout):
+    monkeypatch.setattr(tonic.datasets, "NMNIST", None)
+    root = listed if layout == "lists" else tmp_path / "root"
+    if layout != "lists":
+        foldered(root / "NMNIST" if layout == "downloaded" else root)
+    before = sorted(root.rglob("*"))
+    assert len(NMNIST(root=root, download=True).split("test")) == (5 if layout == "lists" else 20)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_mistake_in_a_list_is_no_reason_to_download(listed, monkeypatch):
+    monkeypatch.setattr(tonic.datasets, "NMNIST", None)
+    (listed / "test5.txt").write_text("999 1\n")
+    with pytest.raises(DataError, match=r"test5\.txt: sample 999: neither"):
+        NMNIST(root=listed, download=True).split("train")
+
+
+def test_a_download_that_was_cut_off_is_not_taken_for_whole(tmp_path, monkeypatch, foldered):
+    root, tries = tmp_path / "root", []
+
+    def fetch(save_to, train):
+        tries.append(train)
+        foldered(root / "NMNIST")
+        if len(tries) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tonic.datasets, "NMNIST", fetch)
+    with pytest.raises(KeyboardInterrupt):
+        NMNIST(root=root, download=True).split("test")
+    with pytest.raises(DataError, match=r"nor NMNIST/Train/0\.\.9/\*\.bin; a download into NMNIST did not finish$"):
+        NMNIST(root=root).split("test")
+    assert len(NMNIST(root=root, download=True).split("test")) == 20
+    assert tries == [True, True, False]
+    assert len(NMNIST(root=root).split("test")) == 20
+
+
+def test_of_two_downloads_at_once_the_second_finds_the_firsts(tmp_path, monkeypatch, foldered):
+    root = tmp_path / "root"
+
+    @contextmanager
+    def wait(path):
+        foldered(root / "NMNIST")  # the other process, which held the lock
+        yield
+
+    monkeypatch.setattr("quietspike.datasets.nmnist.locked", wait)
+    monkeypatch.setattr(tonic.datasets, "NMNIST", None)
+    assert len(NMNIST(root=root, download=True).split("test")) == 20
+
+
 def test_a_download_that_fails_is_one_line(tmp_path, monkeypatch):
     def fail(save_to, train):
         raise OSError("no route to host")
@@ -203,8 +254,8 @@ def test_folders_are_read_without_tonic(foldered, tmp_path, python):
     code = (
         "import sys; sys.modules['tonic'] = None\n"
         "from quietspike.datasets import NMNIST\n"
-        "print(len(NMNIST(root=sys.argv[1]).split('test')))\n"
-        "try: NMNIST(root=sys.argv[1], download=True).split('test')\n"
+        "print(len(NMNIST(root=sys.argv[1], download=True).split('test')))\n"
+        "try: NMNIST(root=sys.argv[1] + '/none', download=True).split('test')\n"
         "except ValueError as error: print('needs tonic' in str(error))"
     )
     assert python(code, tmp_path / "root").communicate(timeout=120) == ("20\nTrue\n", "")
@@ -222,11 +273,12 @@ def test_an_unknown_split_comes_with_the_near_match(tmp_path):
         ({"validation": 1.5}, "validation=1.5"),
         ({"max_train": 0}, "max_train=0"),
         ({"seed": "0"}, "seed='0'"),
+        ({"seed": None}, "seed=None"),
         ({"download": "False"}, "download='False'"),
         ({"by": "events"}, "by='events'"),
         ({"steps": 2.5}, "steps=2.5"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value(options, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=f"^{message}"):
         NMNIST(**options)

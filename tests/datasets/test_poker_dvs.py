@@ -86,24 +86,41 @@ def test_a_damaged_archive_is_named(archives, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def packed_as_published(tmp_path, monkeypatch, name, content):
+def packed_as_published(tmp_path, monkeypatch, name, content=b"", kind=tarfile.REGTYPE, target=""):
     """An archive of our own that passes for the published one."""
     archive = tmp_path / "root" / "pips_test.tar.gz"
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as packed:
         member = tarfile.TarInfo(name)
-        member.size = len(content)
+        member.size, member.type, member.linkname = len(content), kind, target
         packed.addfile(member, io.BytesIO(content))
     monkeypatch.setattr(POKERDVS, "test_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     return archive.parent
 
 
-def test_a_path_out_of_the_archive_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("up", ["", "../../../../../../../.."])
+def test_a_path_out_of_the_archive_is_refused(tmp_path, monkeypatch, up):
     outside = tmp_path / "outside.npy"
-    root = packed_as_published(tmp_path, monkeypatch, f"../../../../../../../..{outside}", b"evil")
-    with pytest.raises(DataError, match="cannot be unpacked and read"):
+    root = packed_as_published(tmp_path, monkeypatch, up + str(outside), b"evil")
+    with pytest.raises(
+        DataError, match=r"cannot be unpacked and read: .*outside\.npy' is no file or folder inside of it"
+    ):
         PokerDVS(root=root).split("test")
     assert not outside.exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_file_is_refused(tmp_path, monkeypatch, kind):
+    root = packed_as_published(tmp_path, monkeypatch, "pips_test/cl/0.npy", kind=kind, target=str(tmp_path))
+    with pytest.raises(DataError, match=r"cannot be unpacked and read: 'pips_test/cl/0\.npy' is no file or folder"):
+        PokerDVS(root=root).split("test")
+
+
+def test_it_unpacks_without_pythons_filters(archives, monkeypatch):
+    """Python has them from 3.11.4."""
+    monkeypatch.delattr(tarfile.TarFile, "extractall")
+    monkeypatch.delattr(tarfile, "data_filter")
+    assert len(PokerDVS(root=archives).split("test")) == 20
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path, monkeypatch):

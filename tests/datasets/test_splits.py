@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from quietspike.core import OptionError
 from quietspike.datasets import hold_out, stratified_sample
-from quietspike.datasets.splits import limited
+from quietspike.datasets.splits import HoldOut, limited
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=80)
 SEEDS = st.integers(0, 2**32)
@@ -36,6 +38,38 @@ def test_a_share_is_a_share_of_all():
     assert (out < 60).sum() == 15
 
 
+@pytest.mark.parametrize(
+    ("held", "number"),
+    [(np.float32(0.5), 5), (np.float64(0.3), 3), (Fraction(1, 5), 2), (np.int64(4), 4), (np.uint8(1), 1), (0.25, 2)],
+)
+def test_shares_and_numbers_of_every_type(held, number):
+    rest, out = hold_out([0] * 10, held, seed=0)
+    assert (len(rest), len(out)) == (10 - number, number)
+
+
+def test_training_samples_divide_and_test_samples_stay():
+    labels = np.arange(40) % 4
+    division = HoldOut(validation=0.25, seed=3)
+    train, validation = (division.indices(labels, name) for name in ("train", "validation"))
+    assert [part.tolist() for part in (train, validation)] == [part.tolist() for part in hold_out(labels, 0.25, 3)]
+    assert division.indices(labels, "test").tolist() == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("validation", "seed", "message"),
+    [
+        (0, 0, "validation=0: leaves a split without samples"),
+        (1.0, 0, "validation=1.0: leaves a split without samples"),
+        (1.5, 0, "validation=1.5: must be a finite number from 0 to 1"),
+        (0.5, -1, "seed=-1: must be a whole number of at least 0"),
+        (0.5, None, "seed=None: must be a whole number of at least 0"),
+    ],
+)
+def test_a_division_that_cannot_be_is_refused(validation, seed, message):
+    with pytest.raises(OptionError, match=f"^{message}"):
+        HoldOut(validation, seed)
+
+
 def test_the_seed_alone_decides():
     labels = np.arange(200) % 10
     assert (stratified_sample(labels, 50, 1) == stratified_sample(labels, 50, 1)).all()
@@ -47,7 +81,7 @@ def test_a_limit_above_the_number_takes_all():
     assert len(limited([0, 1, 1], 2, seed=0)) == 2
 
 
-@pytest.mark.parametrize("held", [0, 10, 11, -1, 0.0, 1.0, 0.01, 1.5])
+@pytest.mark.parametrize("held", [0, 10, 11, -1, 0.0, 1.0, 0.01, 1.5, float("nan"), float("inf")])
 def test_a_part_without_samples_is_refused(held):
     with pytest.raises(OptionError, match=f"{held} of 10 samples"):
         hold_out([0] * 10, held, seed=0)

@@ -14,11 +14,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quietspike.attention.checks import check_flag, check_odd, check_share, check_whole, require_space, require_time
+from quietspike.attention.checks import check_odd, require_space, require_time
 from quietspike.attention.pooling import average_and_max
 from quietspike.attention.selection import Selection
 from quietspike.attention.spatial import map_convolution
 from quietspike.core import AttentionMacs, Site
+from quietspike.core.checks import check_between, check_flag, check_whole
 
 
 class ASA(nn.Module):
@@ -57,10 +58,10 @@ class ASA(nn.Module):
         super().__init__()
         require_space("asa", site)
         require_time("asa", site)
-        check_share("important", important)
-        check_whole("reduction", reduction)
-        check_odd("kernel", kernel)
-        check_flag("trainable_selection", trainable_selection)
+        check_between(0, 1, important=important)
+        check_whole(reduction=reduction)
+        check_odd(kernel=kernel)
+        check_flag(trainable_selection=trainable_selection)
         self.important = important
         self.selection = Selection(site.steps, important, reduction, trainable=trainable_selection)
         self.conv_important = map_convolution(kernel)

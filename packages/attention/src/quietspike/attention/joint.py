@@ -13,10 +13,11 @@ import math
 from torch import Tensor, nn
 
 from quietspike.attention.channel import ChannelGate
-from quietspike.attention.checks import check_flag, check_odd, check_whole, require_space, require_time
+from quietspike.attention.checks import check_odd, require_space, require_time
 from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
 from quietspike.core import AttentionMacs, Site
+from quietspike.core.checks import check_flag, check_whole
 
 
 class MultiDimensionalAttention(nn.Module):
@@ -42,7 +43,7 @@ class MultiDimensionalAttention(nn.Module):
         self, temporal: TemporalGate | None, channel: ChannelGate | None, spatial: SpatialGate | None, *, relu: bool
     ) -> None:
         super().__init__()
-        check_flag("relu", relu)
+        check_flag(relu=relu)
         self.temporal = temporal
         self.channel = channel
         self.spatial = spatial
@@ -168,19 +169,19 @@ def tcsa(
 
 def _temporal(variant: str, site: Site, reduction: int) -> TemporalGate:
     require_time(variant, site)
-    check_whole("temporal_reduction", reduction)
+    check_whole(temporal_reduction=reduction)
     return TemporalGate(site.steps, reduction)
 
 
 def _channel(variant: str, site: Site, reduction: int, per_step: bool) -> ChannelGate:
     require_space(variant, site)
-    check_whole("channel_reduction", reduction)
-    check_flag("per_step", per_step)
+    check_whole(channel_reduction=reduction)
+    check_flag(per_step=per_step)
     return ChannelGate(site.channels, reduction, per_step=per_step)
 
 
 def _spatial(variant: str, site: Site, kernel: int, per_step: bool) -> SpatialGate:
     require_space(variant, site)
-    check_odd("kernel", kernel)
-    check_flag("per_step", per_step)
+    check_odd(kernel=kernel)
+    check_flag(per_step=per_step)
     return SpatialGate(kernel, per_step=per_step)

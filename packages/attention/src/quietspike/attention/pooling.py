@@ -25,8 +25,8 @@ def average_and_max(x: Tensor, *over: int | tuple[int, ...]) -> tuple[Tensor, Te
         several elements share the maximum they share its gradient; the code's pooling gives it to one of them.
     """
     average = maximum = x
-    # Group by group: means of equal groups are the mean, and on a CPU one call over dimensions that are no neighbours,
-    # such as T and C, takes 30 times as long.
+    # Group by group: means of equal groups are the mean, and one call over dimensions that are no neighbours, such as
+    # T and C, is slower on a CPU.
     for dimensions in over:
         average = average.mean(dimensions, keepdim=True)
         maximum = maximum.amax(dimensions, keepdim=True)

@@ -1,7 +1,7 @@
 """Checks of option values, for plugins: one line that names the option, its value and what it may be.
 
-Types are checked too, since a configuration may say ``"false"``, which Python takes for true. An option that may be
-left out passes as ``None``. Whoever builds the plugin puts its name before the line.
+Types are checked too, since a configuration may say ``"false"``, which Python takes for true. Whoever
+builds the plugin puts its name before the line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from quietspike.core.errors import OptionError
 
 
-def check_whole(least: int = 1, **options: int | None) -> None:
+def check_whole(least: int = 1, **options: int) -> None:
     """Refuse what is not a whole number of at least ``least``.
 
     >>> check_whole(epochs=2.5)
@@ -21,7 +21,7 @@ def check_whole(least: int = 1, **options: int | None) -> None:
     quietspike.core.errors.OptionError: epochs=2.5: must be a whole number of at least 1
     """
     for option, value in options.items():
-        if value is not None and not _is_whole(value, least):
+        if not _is_whole(value, least):
             raise OptionError(f"{option}={value!r}: must be a whole number of at least {least}")
 
 
@@ -34,10 +34,10 @@ def check_wholes(count: int | None = None, **options: Sequence[int]) -> None:
             raise OptionError(f"{option}={value!r}: must be a list of {many} of at least 1")
 
 
-def check_positive(**options: float | None) -> None:
+def check_positive(**options: float) -> None:
     """Refuse what is not a finite number above 0."""
     for option, value in options.items():
-        if value is not None and not (_is_finite(value) and value > 0):
+        if not (_is_finite(value) and value > 0):
             raise OptionError(f"{option}={value!r}: must be a positive number")
 
 

@@ -41,8 +41,8 @@ class Recipe:
         UnknownNameError: for an optimiser, schedule or loss that there is not.
     """
 
-    # read by pydantic where the recipe is part of a configuration: unknown keys are refused, and true is no number
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+    # read by pydantic where the recipe is part of a configuration: unknown keys are refused
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     epochs: int = 10
     batch_size: int = 32
@@ -62,7 +62,9 @@ class Recipe:
                 raise unknown_name(key, str(getattr(self, key)), get_args(kind))
         check_whole(epochs=self.epochs, batch_size=self.batch_size)
         check_whole(0, plateau_patience=self.plateau_patience)
-        check_positive(learning_rate=self.learning_rate, clip_norm=self.clip_norm, plateau_factor=self.plateau_factor)
+        check_positive(learning_rate=self.learning_rate, plateau_factor=self.plateau_factor)
+        if self.clip_norm is not None:
+            check_positive(clip_norm=self.clip_norm)
         check_between(0, weight_decay=self.weight_decay)
         check_between(0, 1, momentum=self.momentum, plateau_factor=self.plateau_factor)
         for key, share in (("momentum", self.momentum), ("plateau_factor", self.plateau_factor)):

@@ -102,7 +102,8 @@ def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
         UnknownNameError: if there is none of that name.
         OptionError: if the scale is not positive, or the function takes none.
     """
-    check_positive(surrogate_scale=scale)
+    if scale is not None:
+        check_positive(surrogate_scale=scale)
     factory = _snntorch_surrogate(name) if name.startswith("snntorch.") else SURROGATES.get(name)
     if factory is None:
         raise unknown_name("surrogate", name, SURROGATES)

@@ -55,7 +55,7 @@ def cached(key: Mapping[str, Any], build: Callable[[], Mapping[str, Array]]) -> 
         build: makes the arrays by name; no object arrays.
 
     Raises:
-        DataError: if the cache cannot be written; names the folder and the variable that moves it.
+        DataError: if the cache may not be read or cannot be written; names the folder and the variable that moves it.
     """
     root = cache_folder()
     text = json.dumps({"format": FORMAT, **key}, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -92,15 +92,27 @@ def _writing(root: Path) -> Iterator[None]:
 
 def _read(entry: Path, text: str) -> dict[str, Array]:
     """Open an entry and check every byte of it; FileNotFoundError only if there is none at all."""
-    entry.stat()
+    try:
+        entry.stat()
+        return _open(entry, text)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"cannot read the cache entry {entry}: {reason}; set QUIETSPIKE_CACHE to another folder"
+        ) from error
+
+
+def _open(entry: Path, text: str) -> dict[str, Array]:
     try:
         manifest = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["key"] != text:
             raise DamagedEntryError(f"cache entry {entry} is damaged: {_MANIFEST} is of another key")
         return {name: _read_array(entry / f"{name}.npy", facts) for name, facts in manifest["arrays"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, DamagedEntryError):
-            raise
+    except (DamagedEntryError, PermissionError):  # what may not be read may be whole
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedEntryError(f"cache entry {entry} is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -114,9 +126,8 @@ def _read_array(path: Path, facts: Mapping[str, int]) -> Array:
 def _write(entry: Path, text: str, arrays: Mapping[str, Array]) -> None:
     """Write beside the entry and rename; the lock is held, so what a killed builder left can go."""
     for leftover in entry.parent.glob(f".{entry.name}.*"):
-        shutil.rmtree(leftover)
-    if entry.exists():
-        shutil.rmtree(entry)
+        _remove(leftover)
+    _remove(entry)
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
         facts = {}
@@ -132,7 +143,15 @@ def _write(entry: Path, text: str, arrays: Mapping[str, Array]) -> None:
         raise
 
 
+def _remove(path: Path) -> None:
+    """A folder with all in it; or a file or link that lies in its place; or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _facts(path: Path) -> dict[str, int]:
-    """What tells a whole file from a damaged one, header and all; a gigabyte takes about a second."""
+    """What tells a whole file from a damaged one, header and all; a flipped bit shows in the checksum alone."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return {"bytes": len(content), "crc32": zlib.crc32(content)}

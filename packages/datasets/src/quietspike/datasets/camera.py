@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from quietspike.datasets.checks import check_between, check_whole
+from quietspike.core.checks import check_between, check_whole
 from quietspike.datasets.events import Events, make_events, sort_by_time
 
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -46,10 +46,10 @@ class Camera:
     noise_hz: float = 1.0
 
     def __post_init__(self) -> None:
-        check_between("camera", 0.01, 100, threshold=self.threshold)
-        check_between("camera", 0, 1, mismatch=self.mismatch)
-        check_between("camera", 0, 100_000, noise_hz=self.noise_hz)
-        check_whole("camera", refractory_us=self.refractory_us)
+        check_between(0.01, 100, threshold=self.threshold)
+        check_between(0, 1, mismatch=self.mismatch)
+        check_between(0, 100_000, noise_hz=self.noise_hz)
+        check_whole(0, refractory_us=self.refractory_us)
 
 
 def pixel_thresholds(camera: Camera, height: int, width: int, random: np.random.Generator) -> Floats:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import numpy as np
 
+from quietspike.core.checks import check_whole
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import DataError, OptionError, unknown_name
 from quietspike.datasets.cache import cached
 from quietspike.datasets.camera import Camera, pixel_thresholds, record
-from quietspike.datasets.checks import check_whole
 from quietspike.datasets.events import Events
 from quietspike.datasets.frames import Framing, SensorSize, frame_all
 from quietspike.datasets.loading import FrameArrays
@@ -74,27 +74,19 @@ class DigitsDVS:
         validation: int = 297,
         test: int = 500,
     ) -> None:
-        check_whole("digits_dvs", 1, train=train, validation=validation, test=test)
-        check_whole("digits_dvs", 8, size=size)
-        check_whole("digits_dvs", seed=seed)
+        check_whole(train=train, validation=validation, test=test)
+        check_whole(8, size=size)
+        check_whole(0, seed=seed)
         if train + validation + test > SAMPLES:
             counts = f"train={train}, validation={validation}, test={test}"
-            raise OptionError(f"digits_dvs: {counts} are {train + validation + test} samples, and there are {SAMPLES}")
+            raise OptionError(f"{counts} are {train + validation + test} samples, and there are {SAMPLES}")
         self.framing = Framing(steps=steps, binary=binary)
         self.camera = Camera(threshold, mismatch, refractory_us, noise_hz)
         self.sensor_size = (size, size, 2)
+        self.steps = self.framing.steps
+        self.input_shape = self.framing.input_shape(self.sensor_size)
         self._seed = seed
         self._counts = {"train": train, "validation": validation, "test": test}
-
-    @property
-    def steps(self) -> int:
-        """T, the frames of a sample."""
-        return self.framing.steps
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """C, H, W of a frame."""
-        return self.framing.input_shape(self.sensor_size)
 
     def split(self, name: SplitName) -> FrameArrays:
         """The samples of ``train``, ``validation`` or ``test``; generates all of them if no cache holds them.

@@ -25,28 +25,45 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
     array([1, 0], dtype=uint8)
 
     Raises:
-        DataError: if the columns differ in length, or a coordinate does not fit into 16 bits.
+        DataError: if a column is not one-dimensional, holds anything but finite numbers or differs in length, or a
+            coordinate does not fit into 16 bits or a time into 64.
     """
-    columns = {name: np.atleast_1d(np.asarray(column)) for name, column in {"x": x, "y": y, "t": t, "p": p}.items()}
+    columns = {name: _column(name, values) for name, values in {"x": x, "y": y, "t": t, "p": p}.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"events: columns of different lengths: {lengths}")
-    limits = np.iinfo(np.int16)
-    for name in ("x", "y"):
-        column = columns[name]
-        if column.size and (column.min() < limits.min or column.max() > limits.max):
-            raise DataError(f"events: {name} from {column.min()} to {column.max()} does not fit into 16 bits")
+    for name in ("x", "y", "t"):
+        column, limits = columns[name], np.iinfo(EVENT[name])
+        # As Python's integers: a float64 cannot tell 2^63 - 1, which fits, from 2^63.
+        if column.size and not limits.min <= int(column.min()) <= int(column.max()) <= limits.max:
+            raise DataError(
+                f"events: {name} from {column.min()} to {column.max()} does not fit into {limits.bits} bits"
+            )
     events = np.empty(lengths["t"], dtype=EVENT)
     events["x"], events["y"], events["t"] = columns["x"], columns["y"], columns["t"]
     events["p"] = columns["p"] > 0
     return events
 
 
+def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        column = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"events: {name} is no column of numbers: {error}") from error
+    if column.ndim != 1:
+        raise DataError(f"events: {name} has the shape {list(column.shape)}, not one dimension")
+    if column.dtype.kind not in "buif":
+        raise DataError(f"events: {name} holds {column.dtype}, not numbers of at most 64 bits")
+    if not np.isfinite(column).all():
+        raise DataError(f"events: {name} holds numbers that are not finite")
+    return column
+
+
 def as_events(recording: npt.NDArray[Any]) -> Events:
     """Events from any structured array with the fields x, y, t and p, such as tonic's.
 
     Raises:
-        DataError: if a field is missing, or a coordinate does not fit.
+        DataError: if a field is missing, or ``make_events`` refuses one.
     """
     names = recording.dtype.names or ()
     missing = [name for name in ("x", "y", "t", "p") if name not in names]

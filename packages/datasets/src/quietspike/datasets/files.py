@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from quietspike.datasets.events import Events, make_events
 _EVENT_BYTES = 5
 _OVERFLOW_ROW = 240
 _OVERFLOW_US = 1 << 13
+_NUMBER = re.compile("[0-9]{1,18}")  # as many digits as always fit into 64 bits
 
 
 class Listed(NamedTuple):
@@ -29,7 +31,8 @@ def read_bin(path: Path) -> Events:
     is no event: the clock wrapped around there, and all times from it on grow by 2^13 µs.
 
     Raises:
-        DataError: if the file cannot be read, is empty, or ends inside an event; names the file and the byte offset.
+        DataError: if the file cannot be read, is empty or holds clock overflows alone, or ends inside an event; names
+            the file and the byte offset.
 
     Source:
         Orchard et al. 2015, Converting static image datasets to spiking neuromorphic datasets using saccades.
@@ -46,8 +49,10 @@ def read_bin(path: Path) -> Events:
     if not whole:
         raise DataError(f"{path}: empty: no event at offset 0")
     x, y, high, middle, low = np.frombuffer(content, dtype=np.uint8).reshape(-1, _EVENT_BYTES).T
-    t = (high.astype(np.int64) & 127) << 16 | middle.astype(np.int64) << 8 | low
     wrapped = y == _OVERFLOW_ROW
+    if wrapped.all():
+        raise DataError(f"{path}: empty: no event at offset 0 or later, {whole} clock overflows")
+    t = (high.astype(np.int64) & 127) << 16 | middle.astype(np.int64) << 8 | low
     t += np.cumsum(wrapped) * _OVERFLOW_US
     proper = ~wrapped
     return make_events(x[proper], y[proper], t[proper], high[proper] >> 7)
@@ -55,6 +60,8 @@ def read_bin(path: Path) -> Events:
 
 def read_list(path: Path, classes: int) -> list[Listed]:
     """Read a list of samples: lines of ``sample class``; blank lines and those that start with ``#`` are skipped.
+
+    UTF-8, with or without a byte order mark.
 
     Args:
         path: the list file.
@@ -65,7 +72,7 @@ def read_list(path: Path, classes: int) -> list[Listed]:
             file and the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of samples: {error}") from error
     listed: dict[int, Listed] = {}
@@ -74,7 +81,7 @@ def read_list(path: Path, classes: int) -> list[Listed]:
         if not fields or fields[0].startswith("#"):
             continue
         where = f"{path}: line {number}"
-        if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields):
+        if len(fields) != 2 or not all(map(_NUMBER.fullmatch, fields)):
             raise DataError(f"{where}: expected a sample and a class, not {line.strip()[:40]!r}")
         entry = Listed(int(fields[0]), int(fields[1]))
         if entry.label >= classes:

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from quietspike.core.checks import check_flag, check_whole
 from quietspike.core.errors import OptionError
-from quietspike.datasets.checks import check_flag, check_whole
 from quietspike.datasets.events import Events, inside, sort_by_time
 
 Frames: TypeAlias = npt.NDArray[np.uint8]
@@ -19,7 +19,7 @@ SensorSize: TypeAlias = tuple[int, int, int]
 """Width, height and polarities, in tonic's order."""
 
 _FULL = 255
-_LATEST = int(np.iinfo(np.int64).max)
+_EARLIEST, _LATEST = (int(limit) for limit in (np.iinfo(np.int64).min, np.iinfo(np.int64).max))
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class Framing:
     binary: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("frames", 1, steps=self.steps, window_us=self.window_us, downscale=self.downscale)
-        check_flag("frames", binary=self.binary)
+        check_whole(steps=self.steps, downscale=self.downscale)
+        if self.window_us is not None:
+            check_whole(window_us=self.window_us)
+        check_flag(binary=self.binary)
         if self.by not in ("time", "count"):
-            raise OptionError(f"frames: by={self.by!r} is neither 'time' nor 'count'")
+            raise OptionError(f"by={self.by!r}: must be 'time' or 'count'")
         if self.by == "count" and self.window_us is not None:
-            raise OptionError(f"frames: window_us={self.window_us} goes with by='time', not with by='count'")
+            raise OptionError(f"window_us={self.window_us}: goes with by='time', not with by='count'")
 
     def input_shape(self, sensor_size: SensorSize) -> tuple[int, int, int]:
         """C, H, W of a frame."""
@@ -69,12 +71,17 @@ def to_frames(events: Events, sensor_size: SensorSize, framing: Framing, span: t
         events: the recording; by time in any order, by count they are put in order of time.
         sensor_size: width, height, polarities.
         framing: how.
-        span: the recording's start and end in µs, where they are known, for framing by time; events outside of it are
-            dropped. Left out: from the first event to the last.
+        span: the recording's start and end in µs, where they are known, for framing by time; events before the start,
+            at the end or later are dropped. Left out: from the first event to the last.
 
     Shape:
         [N] events → [T, 2, H, W], uint8.
+
+    Raises:
+        OptionError: if a span is given for framing by count, or is not a start and a later end within 64 bits.
     """
+    if span is not None:
+        span = _checked(span, framing)
     frames: Frames = np.zeros((framing.steps, *framing.input_shape(sensor_size)), dtype=np.uint8)
     width, height, _ = sensor_size
     events = inside(events, width, height)
@@ -98,20 +105,36 @@ def frame_all(
     framing: Framing,
     span: tuple[int, int] | None = None,
 ) -> Frames:
-    """The frames of ``number`` recordings, [N, T, 2, H, W], read one at a time."""
+    """The frames of ``number`` recordings, [N, T, 2, H, W], read one at a time; see ``to_frames``."""
     frames: Frames = np.zeros((number, framing.steps, *framing.input_shape(sensor_size)), dtype=np.uint8)
     for index, events in enumerate(recordings):
         frames[index] = to_frames(events, sensor_size, framing, span)
     return frames
 
 
+def _checked(span: tuple[int, int], framing: Framing) -> tuple[int, int]:
+    first, end = map(int, span)
+    if framing.by == "count":
+        raise OptionError(f"span={(first, end)}: goes with by='time', not with by='count'")
+    if not _EARLIEST <= first < end <= _LATEST + 1:
+        raise OptionError(f"span={(first, end)}: must be a start and a later end within 64 bits")
+    return first, end
+
+
 def _steps_by_time(t: npt.NDArray[np.int64], first: int, end: int, framing: Framing) -> npt.NDArray[np.int64]:
-    """-1 before the first window, T after the last. Edges are Python's integers: they neither round nor overflow."""
+    """-1 before the first window, T after the last or the end.
+
+    Windows start at Python's integers, which neither round nor overflow; no event reaches those past 64 bits.
+    """
     if framing.window_us is None:
-        edges = [first + -(-k * (end - first) // framing.steps) for k in range(framing.steps + 1)]
+        starts = [first + -(-k * (end - first) // framing.steps) for k in range(framing.steps)]
     else:
-        edges = [min(first + k * framing.window_us, _LATEST) for k in range(framing.steps + 1)]
-    return np.searchsorted(np.array(edges, dtype=np.int64), t, side="right") - 1
+        starts = [first + k * framing.window_us for k in range(framing.steps)]
+        end = min(end, starts[-1] + framing.window_us)
+    reached = np.array([start for start in starts if start <= _LATEST], dtype=np.int64)
+    steps = np.searchsorted(reached, t, side="right") - 1
+    steps[t > end - 1] = framing.steps
+    return steps
 
 
 def _steps_by_count(number: int, steps: int) -> npt.NDArray[np.int64]:

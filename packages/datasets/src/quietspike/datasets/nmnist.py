@@ -8,16 +8,22 @@ from typing import Literal
 
 import numpy as np
 
+from quietspike.core.checks import check_flag, check_whole
 from quietspike.core.contracts import SplitName
-from quietspike.core.errors import DataError, OptionError, unknown_name
+from quietspike.core.errors import DataError, unknown_name
 from quietspike.datasets.cache import cached
-from quietspike.datasets.checks import check_between, check_flag, check_whole
 from quietspike.datasets.files import read_bin
 from quietspike.datasets.frames import Framing, SensorSize, frame_all
 from quietspike.datasets.loading import FrameArrays
 from quietspike.datasets.locks import locked
-from quietspike.datasets.nmnist_files import Recording, find_recordings, fingerprint
-from quietspike.datasets.splits import hold_out, limited
+from quietspike.datasets.nmnist_files import (
+    NoRecordingsError,
+    Recording,
+    find_recordings,
+    fingerprint,
+    unfinished_download,
+)
+from quietspike.datasets.splits import HoldOut, limited
 
 _REVISION = 1  # of how recordings become frames: raise it when that changes, or old caches would stay
 
@@ -30,7 +36,7 @@ class NMNIST:
 
     Args:
         root: the folder of the recordings.
-        download: fetch the set into ``root`` through tonic if it is not there (2 GB).
+        download: fetch the set into ``root`` through tonic (2 GB) if neither layout is there.
         steps: T, the frames of a sample.
         by: ``time`` for windows of equal time, ``count`` for groups of equally many events.
         window_us: length of a window in µs; left out, the recording is divided into ``steps`` equal ones.
@@ -70,28 +76,16 @@ class NMNIST:
         max_validation: int | None = None,
         max_test: int | None = None,
     ) -> None:
-        check_flag("nmnist", download=download)
-        check_between("nmnist", 0, 1, validation=validation)
-        check_whole("nmnist", seed=seed)
-        check_whole("nmnist", 1, max_train=max_train, max_validation=max_validation, max_test=max_test)
-        if validation in (0, 1):
-            raise OptionError(f"nmnist: validation={validation} leaves a split without samples")
+        check_flag(download=download)
+        most = {"max_train": max_train, "max_validation": max_validation, "max_test": max_test}
+        check_whole(**{option: count for option, count in most.items() if count is not None})
         self.framing = Framing(steps, by, window_us, downscale, binary)
+        self.steps = self.framing.steps
+        self.input_shape = self.framing.input_shape(self.sensor_size)
         self._root = None if root is None else Path(root).expanduser()
         self._download = download
-        self._validation = float(validation)
-        self._seed = seed
+        self._division = HoldOut(validation, seed)
         self._most = {"train": max_train, "validation": max_validation, "test": max_test}
-
-    @property
-    def steps(self) -> int:
-        """T, the frames of a sample."""
-        return self.framing.steps
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """C, H, W of a frame."""
-        return self.framing.input_shape(self.sensor_size)
 
     def split(self, name: SplitName) -> FrameArrays:
         """The samples of ``train``, ``validation`` or ``test``; validation is held out of the training recordings.
@@ -105,18 +99,12 @@ class NMNIST:
         if name not in self._most:
             raise unknown_name("nmnist: split", name, self._most)
         root = self._folder()
-        parts = {part: find_recordings(root, part) for part in ("train", "test")}
-        shared = {recording.path for recording in parts["train"]} & {recording.path for recording in parts["test"]}
-        if shared:
-            raise DataError(f"nmnist: {min(shared)} is listed both to train and to test with")
-        recordings = parts["test" if name == "test" else "train"]
+        recordings = self._found(root)["test" if name == "test" else "train"]
         labels = np.array([recording.label for recording in recordings], dtype=np.int64)
-        indices = np.arange(len(recordings))
-        if name != "test":
-            indices = hold_out(labels, self._validation, self._seed)[name == "validation"]
+        indices = self._division.indices(labels, name)
         most = self._most[name]
         if most is not None:
-            indices = indices[limited(labels[indices], most, self._seed)]
+            indices = indices[limited(labels[indices], most, self._division.seed)]
             recordings, indices = [recordings[index] for index in indices], np.arange(len(indices))
         arrays = self._cached(root, recordings)
         return FrameArrays(arrays["frames"], arrays["labels"], indices)
@@ -139,9 +127,16 @@ class NMNIST:
     def _folder(self) -> Path:
         if self._root is None:
             raise DataError("nmnist: give root, the folder of the recordings; with download=True they are put there")
-        if self._download:
-            _fetch(self._root)
         return self._root
+
+    def _found(self, root: Path) -> dict[str, list[Recording]]:
+        try:
+            return find_recordings(root)
+        except NoRecordingsError:
+            if not self._download:
+                raise
+        _fetch(root)
+        return find_recordings(root)
 
 
 def _fetch(root: Path) -> None:
@@ -157,7 +152,18 @@ def _fetch(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / ".nmnist.lock"):
-            for train in (True, False):
-                tonic.datasets.NMNIST(save_to=str(root), train=train)
+            if _is_there(root):
+                return  # another process fetched it meanwhile
+            with unfinished_download(root):
+                for train in (True, False):
+                    tonic.datasets.NMNIST(save_to=str(root), train=train)
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"nmnist: cannot be downloaded into {root}: {error}") from error
+
+
+def _is_there(root: Path) -> bool:
+    try:
+        find_recordings(root)
+    except NoRecordingsError:
+        return False
+    return True

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
 from quietspike.core.contracts import SplitName
-from quietspike.core.errors import DataError, OptionError, unknown_name
+from quietspike.core.errors import DataError, unknown_name
 from quietspike.datasets.cache import cached
-from quietspike.datasets.checks import check_between, check_whole
 from quietspike.datasets.events import as_events
 from quietspike.datasets.frames import Framing, SensorSize, frame_all
 from quietspike.datasets.loading import FrameArrays
-from quietspike.datasets.splits import hold_out
+from quietspike.datasets.splits import HoldOut
 
 _REVISION = 1  # of how recordings become frames: raise it when that changes, or old caches would stay
 
@@ -59,24 +59,11 @@ class PokerDVS:
         validation: float = 0.25,
         seed: int = 0,
     ) -> None:
-        check_between("poker_dvs", 0, 1, validation=validation)
-        check_whole("poker_dvs", seed=seed)
-        if validation in (0, 1):
-            raise OptionError(f"poker_dvs: validation={validation} leaves a split without samples")
         self.framing = Framing(steps, by, window_us, downscale, binary)
+        self.steps = self.framing.steps
+        self.input_shape = self.framing.input_shape(self.sensor_size)
         self._root = None if root is None else Path(root).expanduser()
-        self._validation = float(validation)
-        self._seed = seed
-
-    @property
-    def steps(self) -> int:
-        """T, the frames of a sample."""
-        return self.framing.steps
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """C, H, W of a frame."""
-        return self.framing.input_shape(self.sensor_size)
+        self._division = HoldOut(validation, seed)
 
     def split(self, name: SplitName) -> FrameArrays:
         """The samples of ``train``, ``validation`` or ``test``; validation is held out of the training archive.
@@ -89,10 +76,7 @@ class PokerDVS:
             raise unknown_name("poker_dvs: split", name, ("train", "validation", "test"))
         arrays = self._cached("test" if name == "test" else "train")
         labels = arrays["labels"]
-        indices = np.arange(len(labels))
-        if name != "test":
-            indices = hold_out(labels, self._validation, self._seed)[name == "validation"]
-        return FrameArrays(arrays["frames"], labels, indices)
+        return FrameArrays(arrays["frames"], labels, self._division.indices(labels, name))
 
     def _cached(self, part: Literal["train", "test"]) -> dict[str, np.ndarray]:
         archive = self._archive(part)
@@ -133,11 +117,28 @@ def _read_archive(archive: Path, digest: str, part: Literal["train", "test"]) ->
         folder.mkdir()
         (folder / archive.name).touch()  # tonic asks for the archive too, and does not look into it
         try:
-            with tarfile.open(archive) as packed:
-                packed.extractall(folder, filter="data")  # refuses paths outside of the folder
+            _unpack(archive, folder)
             read = POKERDVS(save_to=temporary, train=part == "train")
             samples = [(as_events(events), int(label)) for events, label in read]
         except (OSError, tarfile.TarError, ValueError, KeyError) as error:
             raise DataError(f"{archive}: cannot be unpacked and read: {error}") from error
     # tonic walks the class folders in the file system's order, which differs between machines.
     return sorted(samples, key=lambda sample: sample[1])
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write an archive's files; by hand, since Python has ``extractall(filter="data")`` from 3.11.4 only.
+
+    Raises:
+        ValueError: for a link or a device, or a path out of the folder.
+    """
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                raise ValueError(f"{member.name!r} is no file or folder inside of it")
+            content = packed.extractfile(member)
+            if content is not None:  # a folder has none, and is made for what lies in it
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                with content, (folder / path).open("xb") as file:
+                    shutil.copyfileobj(content, file)
