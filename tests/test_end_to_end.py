@@ -1,15 +1,28 @@
-"""The README's examples, as a reader would run them."""
+"""The examples of the README and of the packages' pages, as a reader would run them."""
 
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+ROOT = Path(__file__).parents[1]
+FENCED = r"```python\n(.*?)```"
+INDENTED = r"^((?:    (?:import|from) .*\n)(?:(?:    .*)?\n)*)"
+
+
+def examples_in(page: Path) -> list[str]:
+    """Python in fences, and what is indented from an import on."""
+    text = page.read_text(encoding="utf-8")
+    indented = re.findall(INDENTED, re.sub(FENCED, "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return re.findall(FENCED, text, flags=re.DOTALL) + [textwrap.dedent(block) for block in indented]
+
+
+EXAMPLES = examples_in(ROOT / "README.md")
+PAGES = {page.parent.name: examples_in(page) for page in sorted(ROOT.glob("packages/*/README.md"))}
 
 
 def run_example(text: str, folder: Path) -> str:
@@ -41,3 +54,20 @@ def test_other_examples_run(example: str, tmp_path: Path) -> None:
         assert 0 <= accuracy <= 1
         assert spikes > 0
         assert energy > 0
+
+
+def test_every_package_shows_how_it_is_used() -> None:
+    assert {name for name, examples in PAGES.items() if examples} == {"core", "attention", "datasets", "search"}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(text, id=f"{name}{number}", marks=[pytest.mark.slow] if "run_search" in text else [])
+        for name, examples in PAGES.items()
+        for number, text in enumerate(examples)
+    ],
+)
+def test_examples_of_the_packages_run(example: str, tmp_path: Path) -> None:
+    shown = run_example(example, tmp_path)
+    assert bool(shown) == ("print(" in example)

@@ -101,8 +101,7 @@ def test_no_path_of_one_machine_is_written_down():
     assert found == []
 
 
-def test_sources_have_their_tests():
-    """``tests/`` mirrors the packages: a package without a folder of tests has been forgotten."""
+def test_each_package_has_its_folder_of_tests():
     assert [name for name in NAMES if not list(ROOT.glob(f"tests/{name}/test_*.py"))] == []
 
 

@@ -1,17 +1,23 @@
 import contextlib
+import errno
 import io
 import os
 import pickle
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from urllib.error import URLError
 
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -85,6 +91,10 @@ def test_help_of_a_command_names_the_keys(say, command):
     for key in ("--seed: 0", "--dataset: required", "--train.epochs: 10", "--search.sampler: ", "--tracking.uri: null"):
         assert key in text
     assert "_pydantic" not in text
+
+
+def test_version_is_that_of_the_distribution(say):
+    assert say("--version") == (0, [f"quietspike-search {version('quietspike-search')}"], [])
 
 
 def test_list_shows_every_plugin_and_who_brings_it(say):
@@ -255,6 +265,14 @@ def test_a_placement_may_come_from_a_file(say, tiny_yaml, tmp_path):
     }
 
 
+def test_an_unfinished_trainings_checkpoint_is_no_weights_file(mistake, weights, tmp_path):
+    tensors, record = load_tensors(weights)
+    path = tmp_path / "checkpoint.safetensors"
+    save_tensors(path, tensors, {"recipe": {}, "seed": 0, "record": record, "rows": []})
+    reason = "is a checkpoint of a training that has not ended; the same command goes on"
+    assert mistake("evaluate", path) == f"{path}: {reason}"
+
+
 # search and report
 
 
@@ -305,12 +323,45 @@ def test_train_and_evaluate_take_what_a_search_leaves(searched, say):
         assert say("evaluate", path)[0] == 0
 
 
+@pytest.mark.parametrize("command", ["report", "sites", "ui"])
+def test_the_folder_of_a_search_stands_for_its_experiment(searched, say, tmp_path, monkeypatch, command):
+    """From anywhere, and wherever the folder lies now."""
+    monkeypatch.setattr("quietspike.search.page.subprocess.Popen", lambda *_, **__: contextlib.nullcontext(Served()))
+    moved = tmp_path / "moved" / searched.experiment.folder.name
+    shutil.copytree(searched.experiment.folder, moved)
+    shutil.copy(searched.experiment.output / "mlflow.db", moved.parent)
+    monkeypatch.chdir(tmp_path)
+    code, lines, err = say(command, moved.relative_to(tmp_path))
+    assert (code, err) == (0, [])
+    expected = {
+        "report": f"Placements, tables and plot are in {moved}",
+        "ui": "MLflow on http://127.0.0.1:5000 until Ctrl-C",
+        "sites": next((line for line in lines if "fc2.current" in line and "none, ta" in line), "no such line"),
+    }
+    assert expected[command] in lines
+
+
+class Served:
+    def wait(self):
+        return 0
+
+
+def test_a_training_may_name_the_folder_of_a_search(searched, say):
+    folder = searched.experiment.folder
+    code, lines, err = say("train", folder, "--placement", "none")
+    assert (code, err) == (0, [])
+    assert Path(lines[-1].removeprefix("Weights: ")).is_relative_to(folder / "train")
+
+
 # mistakes: exit code 2 and one line
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--verbose", "sites", "x.yaml"], "option: no '--verbose'; did you mean '--version'?"),
+        (["--seed", "1", "--verbose=2", "sites"], "option: no '--verbose'; did you mean '--version'?"),
+        (["--seed", "1", "serch"], "command: no 'serch'; did you mean 'search'?"),
         (["serch"], "command: no 'serch'; did you mean 'search'?"),
         ([], "quietspike: the following arguments are required: COMMAND"),
         (["evaluate"], "evaluate: the following arguments are required: weights"),
@@ -320,8 +371,8 @@ def test_train_and_evaluate_take_what_a_search_leaves(searched, say):
         (["search", "--train.epohcs", "3"], "key: no 'train.epohcs'; did you mean 'train.epochs'?"),
         (["search", "--sarch.trials", "3"], "key: no 'sarch'; did you mean 'search'?"),
         (["search", "--train.epochs"], "--train.epochs: a value is missing"),
-        (["search", "--train.epochs", "-1"], "train: epochs=-1: must be positive"),
-        (["search", "--train.epochs=-1"], "train: epochs=-1: must be positive"),
+        (["search", "--train.epochs", "-1"], "train: epochs=-1: must be a whole number of at least 1"),
+        (["search", "--train.epochs=-1"], "train: epochs=-1: must be a whole number of at least 1"),
         (["search", "--search.sites", "[block1.curent]"],
          "search.sites: no 'block1.curent'; did you mean 'block1.current'?"),
         (["search", "--dataset", "digit_dvs"], "datasets: no 'digit_dvs'; did you mean 'digits_dvs'?"),
@@ -340,10 +391,12 @@ def test_train_and_evaluate_take_what_a_search_leaves(searched, say):
         (["search", "--dataset", "nmnist"], "nmnist: give root"),
         (["search", "--device", "cdua"], "device='cdua': must be auto, cpu, cuda or cuda:n"),
         (["search", "--device", "cuda:99"], "device='cuda:99': this machine has "),
+        (["sites", "."], "experiment.yaml: No such file or directory"),
         (["search", "no/such.yaml"], "no/such.yaml: No such file or directory"),
         (["train", "--placement", "tcas"], "attention: no 'tcas'; did you mean 'tcsa'?"),
         (["train", "--placement", "no/such.yaml"], "no/such.yaml: No such file or directory"),
         (["train", "--device", "cdua"], "device='cdua': must be auto, cpu, cuda or cuda:n"),
+        (["evaluate", "."], ".: is a folder; name its weights.safetensors"),
         (["evaluate", "no/such.safetensors"], "no/such.safetensors: no such file"),
         (["evaluate", "x.safetensors", "--split", "tset"], "--split: no 'tset'; did you mean 'test'?"),
     ],
@@ -363,6 +416,31 @@ def test_a_port_that_is_taken_is_refused(mistake, tiny_yaml):
     assert mistake("ui", tiny_yaml(), "--port", 99999).startswith("--port: 99999 cannot be had (")
 
 
+def test_a_file_that_cannot_be_written_is_one_line(mistake, searched, tmp_path):
+    folder = tmp_path / searched.experiment.folder.name
+    shutil.copytree(searched.experiment.folder, folder)
+    (folder / "trials.csv").unlink()
+    (folder / "trials.csv").mkdir()
+    assert mistake("report", folder) == f"{folder / 'trials.csv'}: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a[/b]"), "/a[/b]: Permission denied"),
+        (URLError("no\nroute"), "<urlopen error no route>"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(mistake, tiny_yaml, monkeypatch, error, line):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("quietspike.search.searching.run_search", fail)
+    assert mistake("search", tiny_yaml()) == line
+
+
 @pytest.mark.parametrize("command", ["search", "train"])
 def test_an_output_that_cannot_be_written_is_named(mistake, tiny_yaml, tmp_path, command):
     (tmp_path / "file").write_text("")
@@ -378,10 +456,10 @@ def test_report_before_a_search_is_refused(mistake, tiny_yaml):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("block1.curent: ta", "site: no 'block1.curent'; did you mean 'block1.current'?"),
-        ("block1.current: tcas", "attention: no 'tcas'; did you mean 'tcsa'?"),
-        ("block1.current: {name: ca, reduction: 3}", "block1.current: ca: option: no 'reduction'; did you mean "),
-        ("block1.current: 3", "expected a name or a mapping with a name, not 3"),
+        ("block1.curent: ta", "{path}: site: no 'block1.curent'; did you mean 'block1.current'?"),
+        ("block1.current: tcas", "{path}: attention: no 'tcas'; did you mean 'tcsa'?"),
+        ("block1.current: {name: ca, reduction: 3}", "{path}: block1.current: ca: option: no 'reduction'; did you"),
+        ("block1.current: 3", "{path}: block1.current: expected a name or a mapping with a name, not 3"),
         ("- ta", "{path}: must hold keys and values, not list"),
         ("3: ta", "{path}: the key 3 is no text"),
     ],
@@ -451,7 +529,8 @@ def test_ui_of_a_server_says_where_it_is(say):
     assert (code, lines) == (0, ["The runs are at http://mlflow.example:5000"])
 
 
-def test_ui_answers_until_it_is_interrupted(tiny_yaml):
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_ui_answers_until_it_is_interrupted(tiny_yaml, end, code):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -466,8 +545,13 @@ def test_ui_answers_until_it_is_interrupted(tiny_yaml):
     try:
         assert process.stdout.readline() == f"MLflow on http://127.0.0.1:{port} until Ctrl-C\n"
         assert answer(f"http://127.0.0.1:{port}/", process) == 200
-        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does: to all of its processes
-        assert process.wait(60) == 0
+        servers = psutil.Process(process.pid).children(recursive=True)
+        if end == signal.SIGINT:
+            os.killpg(process.pid, end)  # what Ctrl-C does: to all of its processes
+        else:
+            process.send_signal(end)
+        assert process.wait(60) == code
+        assert psutil.wait_procs(servers, timeout=30)[1] == []
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -497,3 +581,25 @@ def test_ctrl_c_says_how_to_go_on(say, tiny_yaml, monkeypatch):
     code, _, err = say("search", tiny_yaml())
     assert code == 130
     assert err == ["Stopped; all that had ended is kept, and the same command goes on from there"]
+
+
+def test_sigterm_stops_as_ctrl_c_does_and_the_handler_is_given_back(say, tiny_yaml, monkeypatch):
+    def terminated(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr("quietspike.search.searching.run_search", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = say("search", tiny_yaml())
+    assert code == 143
+    assert err == ["Stopped; all that had ended is kept, and the same command goes on from there"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_thread_may_run_a_command():
+    codes = []
+    with contextlib.redirect_stdout(io.StringIO()):
+        thread = threading.Thread(target=lambda: codes.append(main(["list"])))
+        thread.start()
+        thread.join()
+    assert codes == [0]

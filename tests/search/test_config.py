@@ -7,7 +7,7 @@ import yaml
 from hypothesis import assume, example, given
 from pydantic import ValidationError
 
-from quietspike.core import Choice, QuietspikeError
+from quietspike.core import Choice, OptionError, QuietspikeError
 from quietspike.core.recipe import Recipe
 from quietspike.search.config import (
     Experiment,
@@ -191,10 +191,13 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"dataset": {"steps": 3}}, "dataset.name: missing"),
         ({"dataset": 5}, "dataset: input should be a valid mapping, not 5"),
         ({"dataset": {"name": 5}}, "dataset.name: input should be a valid string, not 5"),
-        ({"train": {"epochs": -1}}, "train: epochs=-1: must be positive"),
+        ({"train": {"epochs": -1}}, "train: epochs=-1: must be a whole number of at least 1"),
         ({"train": {"epochs": 1.5}}, "train.epochs: input should be a valid integer, got a number with a fractional part, not 1.5"),  # noqa: E501
         ({"train": {"optimizer": "adm"}}, "train.optimizer: no 'adm'; did you mean 'adam'?"),
-        ({"train": {"momentum": -0.1}}, "train: momentum=-0.1: must not be negative"),
+        ({"train": {"momentum": -0.1}}, "train: momentum=-0.1: must be a finite number from 0 to 1"),
+        ({"train": {"epochs": True}}, "train: epochs: must be a number or a name, not True"),
+        ({"train": {"learning_rate": float("inf")}}, "train: learning_rate=inf: must be a positive number"),
+        ({"seed": True}, "seed: input should be a valid integer, not True"),
         ({"train": {"epohcs": 1}}, "key: no 'train.epohcs'; did you mean 'train.epochs'?"),
         ({"train": 3}, "train: input should be a mapping, not 3"),
         ({"search": []}, "search: input should be a valid mapping, not []"),
@@ -208,7 +211,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"hypervolume_reference": [0]}}, "search.hypervolume_reference.1: missing"),
         ({"search": {"hypervolume_reference": [0, float("inf")]}}, "search.hypervolume_reference.1: input should be a finite number, not inf"),  # noqa: E501
         ({"confirm": {"seed": 3}}, "key: no 'confirm.seed'; did you mean 'confirm.seeds'?"),
-        ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, unable to parse string as an integer, not 'many'"),  # noqa: E501
+        ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, not 'many'"),
         ({"tracking": {"url": "x"}}, "key: no 'tracking.url'; did you mean 'tracking.uri'?"),
         ({"name": "a b"}, r"name: string should match pattern '^[\w.-]+$', not 'a b'"),
         ({"output": 3}, "output: input is not a valid path, not 3"),
@@ -375,7 +378,7 @@ def test_options_from_python_come_back_too():
 
 # the folder
 
-BASE = {"dataset": {"name": "digits_dvs", "steps": 6}}
+BASE = {"dataset": {"name": "digits_dvs", "steps": 6, "root": "data"}}
 
 
 @pytest.mark.parametrize(
@@ -390,7 +393,9 @@ BASE = {"dataset": {"name": "digits_dvs", "steps": 6}}
         {"device": "cuda:1"},
         {"train": {"epochs": 10}},  # the default, spelt out
         {"backbone": {"name": "conv3"}},
-        {"dataset": {"steps": 6, "name": "digits_dvs"}},
+        {"dataset": {"root": "data", "steps": 6, "name": "digits_dvs"}},
+        {"dataset": {**BASE["dataset"], "root": "./data/../data/"}},
+        {"dataset": {**BASE["dataset"], "root": str(Path("data").resolve()), "download": True}},
     ],
 )
 def test_a_search_goes_on_in_its_folder_when_this_changes(change):
@@ -401,7 +406,8 @@ def test_a_search_goes_on_in_its_folder_when_this_changes(change):
     "change",
     [
         {"seed": 1},
-        {"dataset": {"name": "digits_dvs", "steps": 7}},
+        {"dataset": {**BASE["dataset"], "steps": 7}},
+        {"dataset": {**BASE["dataset"], "root": "other"}},
         {"backbone": {"name": "conv3", "norm": False}},
         {"neuron": "plif"},
         {"train": {"epochs": 11}},
@@ -457,6 +463,24 @@ def test_a_candidate_without_name_or_with_a_mapping_as_value_is_refused(candidat
     with pytest.raises(QuietspikeError) as caught:
         expand_candidates([candidate])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([{"name": "ca", "r": []}], "search.candidates: r=[]: there is nothing to choose from"),
+        ([{"name": []}], "search.candidates: name=[]: there is nothing to choose from"),
+        ([{"name": "ca", "r": [1, "1"]}], "search.candidates: two of them read ca(r=1)"),
+    ],
+)
+def test_a_candidate_that_would_vanish_is_refused(candidates, message):
+    with pytest.raises(OptionError) as caught:
+        expand_candidates(candidates)
+    assert str(caught.value) == message
+
+
+def test_numbers_and_flags_are_candidates_of_their_own():
+    assert labels({"name": "x", "a": [1, True, 1.0]}) == ["x(a=1)", "x(a=True)", "x(a=1.0)"]
 
 
 @given(

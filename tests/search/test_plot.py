@@ -78,6 +78,19 @@ def test_axes_legend_and_uniform_placements_are_named(full, texts):
     assert {"Spikes per sample", "Accuracy (%)", "none", "ta", "ca", "sa", "tcsa", *legend} <= set(words)
 
 
+def test_the_legend_says_what_a_logarithmic_axis_cannot_show(result, trial, confirmation, texts):
+    trials = [trial(n, 0.8, 100 * n) for n in range(5)] + [trial(5, 0.9, 0), trial(6, 0.1, 0), trial(7, 0.1, 50)]
+    confirmed = [
+        confirmation(None, [0.8, 0.8], [0, 0]),
+        confirmation(None, [0.8, 0.8], [0, 10]),
+        confirmation("none", [0.8], [50]),
+        confirmation("ta", [0.8], [0]),
+        confirmation("ca", [0.8], [0]),
+    ]
+    words = set(texts(result(trials, confirmed)))
+    assert {"trials (validation; 2 lie below; 2 cost 0)", "mixed (test; 1 cost 0)", "uniform (test; 2 cost 0)"} <= words
+
+
 @pytest.mark.parametrize("objective", AXIS_LABELS)
 def test_every_objective_has_its_axis(result, trial, texts, objective):
     assert AXIS_LABELS[objective] in texts(result([trial(0, 0.5, 100)], objective=objective))

@@ -36,7 +36,7 @@ def test_the_best_placement_against_none_and_tcsa(result, trials, confirmation):
     tcsa = confirmation("tcsa", [0.70, 0.74], [500, 300])
     mixed = confirmation(None, [0.86, 0.88], [900, 1100], placement=MIXED)
     found = result(trials, [tcsa, mixed, none])
-    assert sentence(found, "Best placement") == f"Best placement: {MIXED_LABEL}"
+    assert sentence(found, "Best placement") == f"Best placement, of 3 and by the same test split: {MIXED_LABEL}"
     # differences +6 and -2: mean 2, deviation 5.657, margin t(0.975, 1) = 12.706 times 5.657 / sqrt(2) = 50.82
     assert sentence(found, "against none") == "against none: 75.0% fewer spikes, accuracy +2.0 [-48.8, +52.8] points"
     # differences +16 and +14: mean 15, deviation 1.414, margin 12.706
@@ -64,7 +64,7 @@ def test_against_a_network_that_never_spikes_there_is_no_share(result, trials, c
 
 def test_no_attention_may_be_the_best(result, trials, confirmation):
     found = result(trials, [confirmation("tcsa", [0.1], [100]), confirmation("none", [0.8], [4000])])
-    assert sentence(found, "Best placement") == "Best placement: none"
+    assert sentence(found, "Best placement") == "Best placement, of 2 and by the same test split: none"
     assert not any("against none" in s for s in conclusions(found))
 
 
@@ -172,6 +172,17 @@ def test_the_front_is_placements_by_rising_cost(result, trials):
     assert read == [t.placement for t in found.front]
     assert [path.name for path in paths] == [f"{n:02}-{p.digest}.yaml" for n, p in enumerate(read, 1)]
     assert paths[1].read_text().startswith("# accuracy 0.8500, 900 spikes a sample (validation, trial 3)\n")
+
+
+def test_what_was_confirmed_is_written_by_rising_cost_with_its_mean(result, trials, confirmation):
+    mixed = confirmation(None, [0.8, 0.9], [900, 1100], placement=MIXED)
+    dead = confirmation("ta", [], [], failures={1: "RuntimeError"})
+    found = result(trials, [mixed, confirmation("none", [0.7], [4000]), dead])
+    write_report(found)
+    paths = sorted((found.folder / "confirmed").iterdir())
+    assert [Placement(yaml.safe_load(path.read_text())) for path in paths] == [Placement(MIXED), Placement()]
+    first = paths[0].read_text().splitlines()[0]
+    assert first == f"# {MIXED_LABEL}: accuracy 0.8500, 1,000 spikes a sample (test, mean of 2 seeds)"
 
 
 def test_writing_again_replaces_an_older_front(result, trials):

@@ -44,7 +44,7 @@ def test_mean_and_deviation_are_those_of_a_sample(accuracies):
 
 
 def test_one_seed_has_no_deviation_and_none_no_mean(confirmation):
-    assert confirmation("ta", [0.5], [9]).deviation("accuracy") == 0
+    assert math.isnan(confirmation("ta", [0.5], [9]).deviation("accuracy"))
     assert math.isnan(confirmation("ta", [], []).mean("accuracy"))
 
 
@@ -71,12 +71,23 @@ def test_the_best_is_the_cheapest_that_is_no_less_accurate_than_no_attention(res
     trials = [trial(0, 0.5, 9)]
     assert result(trials, [cheap, equal, better, none]).best is equal
     assert result(trials, [cheap, none]).best is none
-    assert result(trials, [cheap, better]).best is cheap  # without it there is no floor
+    assert result(trials, [cheap, better]).best is None  # nothing to be judged against
     assert result(trials, [none, better], objective="energy").best is better
     assert result(trials).best is None
+
+
+def test_the_best_is_compared_over_the_seeds_that_both_have(result, trial, confirmation):
+    none = confirmation("none", [0.8, 0.9], [3000, 3000])  # 0.8 with the one seed that the other has
+    other = confirmation("ta", [0.82], [500])
+    assert none.mean("accuracy") > other.mean("accuracy")
+    assert result([trial(0, 0.5, 9)], [other, none]).best is other
+    elsewhere = confirmation("ta", [0.99], [1], seeds=[77])
+    assert result([trial(0, 0.5, 9)], [elsewhere, none]).best is none
 
 
 def test_a_confirmation_that_failed_altogether_is_never_best(result, trial, confirmation):
     none = confirmation("none", [0.8], [3000])
     dead = confirmation("ta", [], [], failures={1: "RuntimeError"})
     assert result([trial(0, 0.5, 9)], [dead, none]).best is none
+    silent = confirmation("none", [], [], failures={1: "RuntimeError"})
+    assert result([trial(0, 0.5, 9)], [confirmation("ta", [0.1], [0]), silent]).best is None

@@ -75,12 +75,12 @@ def test_seeds_are_paired_and_none_is_that_of_the_search(job):
     assert [task.seed for task in plan.tasks] == [1, 1, 1, 2, 2, 2], "an early stop leaves pairs"
 
 
-def test_a_uniform_placement_on_the_front_is_confirmed_once(job):
-    none, mixed = Placement(), Placement({"block1.current": "ta"})
-    front = [trial(0, none, 0.5, 10.0), trial(1, mixed, 0.9, 20.0)]
+def test_the_uniform_placements_take_no_place_of_the_others(job):
+    none, mixed, other = Placement(), Placement({"block1.current": "ta"}), Placement({"block2.current": "ta"})
+    front = [trial(0, none, 0.5, 10.0), trial(1, mixed, 0.9, 20.0), trial(2, other, 0.4, 30.0)]
     plan = plan_confirmation(job.experiment.model_copy(update={"confirm": two_of_front(job)}), job.space, front)
-    assert plan.placements == [*job.space.uniform.values(), mixed]
-    assert set(plan.best) == {none, mixed}
+    assert plan.best == [mixed, other]
+    assert plan.placements == [*job.space.uniform.values(), mixed, other]
 
 
 def two_of_front(job):

@@ -116,7 +116,10 @@ def test_a_search_of_failures_says_so_in_one_line(new_search):
         assert failed.returncode == 2
         [traceback] = search.folder.glob("trials/*/error.txt")
         reason = "RuntimeError: no attention today"
-        assert failed.stderr == f"quietspike: every trial failed, the first with {reason}; see {traceback}\n"
+        assert failed.stderr == (
+            f"quietspike: every trial failed, the first with {reason}; see {traceback}; "
+            f"to try again, remove {search.folder}\n"
+        )
         search.assert_nothing_runs()
         [parent] = search.runs("search")
         assert parent.info.status == "FAILED"

@@ -1,5 +1,6 @@
 """What a search leaves in MLflow, asked for as its users do; and stores that cannot be reached."""
 
+import contextlib
 import math
 import os
 import socket
@@ -11,9 +12,9 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from quietspike.search import tracking
+from quietspike.search import store, tracking
 from quietspike.search.cli import main
-from quietspike.search.tracking import TrackingError, open_tracker
+from quietspike.search.tracking import TrackingError, open_tracker, track_training
 
 from .conftest import wait_until
 
@@ -121,9 +122,10 @@ def test_artifacts_of_the_parent(undisturbed):
         return {entry.path for entry in client.list_artifacts(parent.info.run_id, folder)}
 
     files = {"experiment.yaml", "trials.csv", "confirmation.csv", "pareto.png", "pareto.svg"}
-    assert files | {"front", "weights"} == names()
-    front = sorted(path.name for path in (undisturbed.folder / "front").iterdir())
-    assert {f"front/{name}" for name in front} == names("front")
+    assert files | {"front", "confirmed", "weights"} == names()
+    for folder in ("front", "confirmed"):
+        assert {f"{folder}/{path.name}" for path in (undisturbed.folder / folder).iterdir()} == names(folder)
+    front = [path.name for path in (undisturbed.folder / "front").iterdir()]
     digests = {name.removesuffix(".yaml").split("-")[1] for name in front}
     assert {f"weights/{digest}" for digest in digests} == names("weights")
     for digest in digests:
@@ -162,7 +164,7 @@ def test_a_child_that_raises_fails_with_the_reason(tiny_experiment):
 
 def test_a_child_that_is_interrupted_is_killed(tiny_experiment):
     tracker = open_tracker(tiny_experiment(), {})
-    with pytest.raises(KeyboardInterrupt), tracker.child("training", "name", {}):
+    with pytest.raises(KeyboardInterrupt), tracker.child("confirmation", "name", {}):
         raise KeyboardInterrupt
     [run] = children(tracker)
     assert (run.info.status, run.data.tags["quietspike.reason"]) == ("KILLED", "KeyboardInterrupt")
@@ -188,16 +190,117 @@ def children(tracker):
     return list(MlflowClient(tracker.uri).search_runs([tracker.experiment_id], query))
 
 
-# stores that cannot be reached
+# trainings outside of the search
+
+
+def status_of(tracker, run_id):
+    return MlflowClient(tracker.uri).get_run(run_id).info.status
+
+
+def trainings(tracker):
+    query = "tags.`quietspike.kind` = 'training'"
+    return list(MlflowClient(tracker.uri).search_runs([tracker.experiment_id], query))
+
+
+def test_a_training_is_a_run_of_its_own_beside_the_search(tiny_experiment):
+    experiment = tiny_experiment(seed=3)
+    with track_training(experiment, "mine", {"site.block1.current": "ta"}, {"git.commit": "one"}) as run:
+        run.log_metrics({"accuracy": 0.5})
+    tracker = open_tracker(experiment, {})
+    assert status_of(tracker, tracker.parent_id) == "RUNNING", "the training's run is not taken for the search's"
+    [run] = trainings(tracker)
+    assert (run.info.status, run.info.run_name, run.data.metrics) == ("FINISHED", "mine", {"accuracy": 0.5})
+    expected = {"seed": "3", "train.epochs": "1", "dataset.name": "digits_dvs", "search.trials": "4"}
+    assert {**expected, "site.block1.current": "ta"}.items() <= run.data.params.items()
+    assert run.data.tags["quietspike.folder"] == str(experiment.folder.resolve())
+    assert run.data.tags["git.commit"] == "one"
+    assert "mlflow.parentRunId" not in run.data.tags
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (None, "FINISHED")]
+)
+@pytest.mark.parametrize("before", ["RUNNING", "FINISHED"])
+def test_a_training_leaves_the_search_as_it_is(tiny_experiment, error, status, before):
+    tracker = open_tracker(tiny_experiment(), {})
+    if before != "RUNNING":
+        tracker.parent.end(before)
+    with contextlib.suppress(ValueError, KeyboardInterrupt), track_training(tiny_experiment(), "mine", {}, {}):
+        if error is not None:
+            raise error
+    assert status_of(tracker, tracker.parent_id) == before
+    [run] = trainings(tracker)
+    assert run.info.status == status
+    reason = {ValueError: "ValueError: ", KeyboardInterrupt: "KeyboardInterrupt", None: None}[error]
+    assert run.data.tags.get("quietspike.reason") == reason
+
+
+def test_a_search_that_starts_and_ends_leaves_a_training_as_it_is(tiny_experiment):
+    with track_training(tiny_experiment(), "mine", {}, {}):
+        tracker = open_tracker(tiny_experiment(), {})
+        tracker.end_all()
+        tracker.parent.end("KILLED")
+        assert [run.info.status for run in trainings(tracker)] == ["RUNNING"]
+
+
+def test_a_training_ends_those_of_its_folder_that_died(tiny_experiment, monkeypatch):
+    with track_training(tiny_experiment(), "living", {}, {}), track_training(tiny_experiment(), "other", {}, {}):
+        tracker = open_tracker(tiny_experiment(), {})
+        assert [run.info.status for run in trainings(tracker)] == ["RUNNING", "RUNNING"]
+        monkeypatch.setattr(tracking, "is_alive", lambda worker: False)
+        with track_training(tiny_experiment(seed=1), "of another folder", {}, {}):
+            assert [run.info.status for run in trainings(tracker)].count("RUNNING") == 3
+        with track_training(tiny_experiment(), "third", {}, {}):
+            assert [run.info.status for run in trainings(tracker)].count("KILLED") == 2
+
+
+def test_mlflow_is_told_to_send_nothing_before_it_is_imported():
+    code = "import quietspike.search, mlflow.telemetry as t; print(t.get_telemetry_client())"
+    clean = {key: value for key, value in os.environ.items() if key not in ("CI", "MLFLOW_DISABLE_TELEMETRY")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+
+
+# stores that several open, or that cannot be reached
+
+OPEN = """
+import sys
+from quietspike.search.config import load_experiment
+from quietspike.search.tracking import open_tracker
+
+experiment = load_experiment(None, ["--output", sys.argv[1], "--seed", sys.argv[2]])
+print("ready", flush=True)
+sys.stdin.readline()
+print(open_tracker(experiment, {}).experiment_id)
+"""
+
+
+def test_a_new_store_may_be_opened_by_two_at_the_same_moment(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", OPEN, str(tmp_path / "runs")]
+    both = [subprocess.Popen([*command, str(seed)], **pipes) for seed in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    done = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    assert done[0] == done[1]
+    assert done[0][1:] == ("", 0)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
         ("http://127.0.0.1:9", "Connection refused"),
-        ("file:///tmp/mlruns", "filesystem tracking backend"),
+        ("foo", "a folder is no store; give a database, such as sqlite:///mlflow.db, or a server, such as "),
+        (
+            "file:///tmp/mlruns",
+            "a folder is no store; give a database, such as sqlite:///mlflow.db, or a server, such ",
+        ),
         ("sqlite:////proc/none/mlflow.db", "No such file or directory"),
-        ("nonsense://x", "nonsense://x"),
+        ("nonsense://x", "unsupported URI 'nonsense://x' for model registry data storage\n"),
     ],
 )
 def test_a_store_that_cannot_be_reached_is_one_line_before_any_training(tiny_data, tmp_path, capsys, uri, reason):
@@ -208,11 +311,11 @@ def test_a_store_that_cannot_be_reached_is_one_line_before_any_training(tiny_dat
     assert errors.startswith(f"quietspike: tracking.uri: {uri}: ")
     assert reason in errors
     assert errors.count("\n") == 1
-    assert not list((tmp_path / "runs").glob("*/study.journal"))
+    assert not list((tmp_path / "runs").glob("*/trials"))
 
 
 def test_a_server_that_never_answers_is_given_up(tiny_data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(tracking.IMPATIENCE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(store.IMPATIENCE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begin = time.monotonic()
@@ -235,12 +338,11 @@ def search_with(uri, tiny_data, tmp_path, capsys):
 def test_impatience_ends_when_the_store_is_open_and_yields_to_the_users(tiny_experiment, monkeypatch):
     seen = {}
 
-    def experiment_id(*args):
+    def find_group(*args):
         seen.update(os.environ)
-        return real(*args)
+        return store.find_group(*args)
 
-    real = tracking._experiment_id
-    monkeypatch.setattr(tracking, "_experiment_id", experiment_id)
+    monkeypatch.setattr(tracking, "find_group", find_group)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     open_tracker(tiny_experiment(), {})
     assert seen["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, get_args
 
@@ -14,50 +19,112 @@ from rich.table import Table
 from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
-from quietspike.search.config import describe_keys, load_experiment
+from quietspike.search.config import Experiment, describe_keys, load_experiment
 
-OWN_FLAGS = ("--help", "--placement", "--split", "--port")
+OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port")
 """What argparse knows; all other options are keys of the experiment."""
 
+STOPPED = "Stopped; all that had ended is kept, and the same command goes on from there"
 USER_MISTAKE = 2
 INTERRUPTED = 130
+TERMINATED = 143
+EXPERIMENT = "YAML file, or the folder of a search; the embedded default without it"
 PLAIN_WIDTH = 160
 """Columns of a table that is written to a file or pipe."""
 
 OVERRIDES = "Any key of the experiment can be set: --train.epochs 5, --search.sampler tpe, --dataset.root PATH."
 
 
+class _TerminatedError(Exception):
+    """SIGTERM came, and all has ended that it had to end."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; says in one line what a user can mend, and then returns 2."""
-    console = Console() if sys.stdout.isatty() else Console(soft_wrap=True, width=PLAIN_WIDTH)
-    words, overrides = _part_overrides(sys.argv[1:] if arguments is None else arguments)
+    piped = not sys.stdout.isatty()
+    console = Console(markup=False, emoji=False, soft_wrap=piped, width=PLAIN_WIDTH if piped else None)
     try:
-        parser, commands = _parser()
-        command = next((word for word in words if not word.startswith("-")), None)
-        if command is not None and command not in commands:
-            raise unknown_name("command", command, commands)
-        options = parser.parse_args(words)
-        result: int = options.run(options, overrides, console)
+        with _terminable():
+            return _run(sys.argv[1:] if arguments is None else arguments, console)
     except QuietspikeError as error:
-        Console(stderr=True, soft_wrap=True).print(f"quietspike: {error}", highlight=False, markup=False)
-        return USER_MISTAKE
+        return _complain(f"quietspike: {error}", USER_MISTAKE)
+    except OSError as error:
+        return _complain(f"quietspike: {_explain(error)}", USER_MISTAKE)
     except KeyboardInterrupt:
-        text = "Stopped; all that had ended is kept, and the same command goes on from there"
-        Console(stderr=True, soft_wrap=True).print(text, highlight=False)
-        return INTERRUPTED
+        return _complain(STOPPED, INTERRUPTED)
+    except _TerminatedError:
+        return _complain(STOPPED, TERMINATED)
+
+
+def _run(arguments: Sequence[str], console: Console) -> int:
+    words, overrides = _part_overrides(arguments)
+    parser, commands = _parser()
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in commands:
+        raise unknown_name("command", command, commands)
+    options = parser.parse_args(words)
+    result: int = options.run(options, overrides, console)
     return result
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM stops what runs meanwhile as Ctrl-C does.
+
+    Raises:
+        _TerminatedError: once it has stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals come to no other
+        yield
+        return
+    came = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not came:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if came:
+        raise _TerminatedError
+
+
+def _complain(text: str, code: int) -> int:
+    Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False, emoji=False)
+    return code
+
+
+def _explain(error: OSError) -> str:
+    """Path and reason; of two paths the one that was to be written, not the temporary one that was to become it."""
+    path = error.filename2 or error.filename
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return reason if path is None else f"{path}: {reason}"
+
+
 def _part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for argparse, and ``--key value`` pairs for the experiment: argparse cannot know a plugin's options."""
+    """Words for argparse, and ``--key value`` pairs for the experiment: argparse cannot know a plugin's options.
+
+    Raises:
+        UnknownNameError: for an option before the command that is none: what follows it might be the command.
+    """
     plain: list[str] = []
     overrides: list[str] = []
     left = list(words)
     while left:
         word = left.pop(0)
-        if not word.startswith("--") or word.partition("=")[0] in OWN_FLAGS:
+        name = word.partition("=")[0]
+        if not word.startswith("--") or name in OWN_FLAGS:
             plain.append(word)
             continue
+        if not plain and name.removeprefix("--").partition(".")[0] not in Experiment.model_fields:
+            raise unknown_name("option", name, [*OWN_FLAGS, *(f"--{key}" for key in Experiment.model_fields)])
         overrides.append(word)
         if "=" not in word and left and not left[0].startswith("--"):
             overrides.append(left.pop(0))
@@ -75,6 +142,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser, and the names of its commands."""
     parser = _Parser(prog="quietspike", allow_abbrev=False, description="Finds where attention belongs in an SNN.")
+    parser.add_argument("--version", action="version", version=f"quietspike-search {version('quietspike-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: object, text: str, *, experiment: bool = True) -> argparse.ArgumentParser:
@@ -89,7 +157,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         )
         command.set_defaults(run=run)
         if experiment:
-            command.add_argument("experiment", nargs="?", type=Path, help="YAML file; the embedded default without it")
+            command.add_argument("experiment", nargs="?", type=Path, help=EXPERIMENT)
         return command
 
     add("search", _search, "Search where attention belongs, and confirm it on the test split")
@@ -106,17 +174,25 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
+def _load(path: Path | None, overrides: Sequence[str]) -> Experiment:
+    """The experiment of a file; of a search's folder, the one that it keeps, wherever the folder lies now."""
+    if path is None or not path.is_dir():
+        return load_experiment(path, overrides)
+    here = ["--output", json.dumps(str(path.resolve().parent))]
+    return load_experiment(path / "experiment.yaml", [*here, *overrides])
+
+
 def _search(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.searching import run_search
 
-    run_search(load_experiment(options.experiment, overrides), console)
+    run_search(_load(options.experiment, overrides), console)
     return 0
 
 
 def _train(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.single import read_placement, train_placement
 
-    experiment = load_experiment(options.experiment, overrides)
+    experiment = _load(options.experiment, overrides)
     train_placement(experiment, read_placement(options.placement, experiment), console)
     return 0
 
@@ -134,7 +210,7 @@ def _report(options: argparse.Namespace, overrides: Sequence[str], console: Cons
     from quietspike.search.report import print_report, write_report
     from quietspike.search.searching import read_search
 
-    result = read_search(load_experiment(options.experiment, overrides))
+    result = read_search(_load(options.experiment, overrides))
     write_report(result)
     print_report(result, console)
     return 0
@@ -143,7 +219,7 @@ def _report(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 def _sites(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.space import open_space
 
-    space = open_space(load_experiment(options.experiment, overrides))
+    space = open_space(_load(options.experiment, overrides))
     table = Table(title=f"{space.size:,} placements")
     for column in ("site", "signal", "T", "channels", "space", "candidates"):
         table.add_column(column)
@@ -173,7 +249,7 @@ def _list(options: argparse.Namespace, overrides: Sequence[str], console: Consol
 def _ui(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.page import open_page
 
-    return open_page(load_experiment(options.experiment, overrides), options.port, console)
+    return open_page(_load(options.experiment, overrides), options.port, console)
 
 
 def _refuse(overrides: Sequence[str]) -> None:

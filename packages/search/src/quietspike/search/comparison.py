@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from quietspike.search.results import Confirmation
+from quietspike.search.results import Confirmation, paired
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ def paired_difference(ours: Confirmation, theirs: Confirmation, name: str) -> Di
     >>> f"{d.mean:.3f} {d.low:.3f} {d.high:.3f}"
     '0.067 -0.077 0.210'
     """
-    shared = sorted(set(ours.outcomes) & set(theirs.outcomes))
-    if len(shared) < 2:
+    ours, theirs = paired(ours, theirs)
+    differences = np.subtract(ours.values(name), theirs.values(name))
+    count = len(differences)
+    if count < 2:
         return None
-    differences = np.array([ours.outcomes[seed].value(name) - theirs.outcomes[seed].value(name) for seed in shared])
     mean = float(differences.mean())
-    margin = float(stats.t.ppf(0.975, len(shared) - 1) * differences.std(ddof=1) / math.sqrt(len(shared)))
+    margin = float(stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count))
     return Difference(mean, mean - margin, mean + margin)

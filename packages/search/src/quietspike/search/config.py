@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from quietspike.core import Choice, OptionError, QuietspikeError
-from quietspike.core.errors import unknown_name
+from quietspike.core import Choice, OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.mistakes import explain, fields_of
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 
-UNION_PARTS = ("str", "dict[str,any]")
-"""What pydantic puts into an error's path for the two forms of a candidate."""
+REFERENCE_COSTS = {"spikes": 1e6, "energy": 1e3, "synaptic_operations": 1e9}
+"""More of each, in its unit, than a network that one would search."""
 
 
 class _Frozen(BaseModel):
@@ -52,6 +50,14 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _numbered(value: Any) -> Any:
+    """A recipe as it was written, where pydantic would take ``true`` for 1."""
+    for key, entry in value.items() if isinstance(value, Mapping) else ():
+        if isinstance(entry, bool):
+            raise OptionError(f"{key}: must be a number or a name, not {entry}")
+    return value
+
+
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 
 
@@ -69,20 +75,26 @@ class SearchOptions(_Frozen):
         sites: patterns of the sites that are searched; the others have no attention.
         candidates: attention to choose from at each site; a list as an option's value stands for one candidate each.
         objective: what is minimised beside the error: ``spikes``, ``energy`` or ``synaptic_operations``, a sample.
-        hypervolume_reference: the accuracy and objective that a placement must better to count.
+        hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
+            spikes, 1 mJ or 10⁹ synaptic operations where null.
     """
 
     engine: str = "optuna"
     sampler: Sampler = "nsga2"
-    trials: Annotated[int, Field(gt=0)] = 40
-    workers: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=1)] = 1
-    population: Annotated[int, Field(ge=2)] = 16
+    trials: Annotated[int, Field(strict=True, gt=0)] = 40
+    workers: Annotated[int, Field(strict=True, ge=0)] = 0
+    threads: Annotated[int, Field(strict=True, ge=1)] = 1
+    population: Annotated[int, Field(strict=True, ge=2)] = 16
     uniform_first: bool = True
     sites: tuple[str, ...] = ("*.current",)
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objective: Objective = "spikes"
-    hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] = (0.0, 1e6)
+    hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """``hypervolume_reference``, or the objective's own."""
+        return self.hypervolume_reference or (0.0, REFERENCE_COSTS[self.objective])
 
 
 class ConfirmOptions(_Frozen):
@@ -90,12 +102,12 @@ class ConfirmOptions(_Frozen):
 
     Args:
         seeds: trainings of each placement; 0 leaves the confirmation out.
-        front: so many of the search's placements, from its front and, where that holds fewer, the fronts behind it.
+        front: so many other placements of the search, from their front and, where that holds fewer, those behind.
         uniform: which candidates are confirmed as the same attention everywhere; all of them where null.
     """
 
-    seeds: Annotated[int, Field(ge=0)] = 3
-    front: Annotated[int, Field(ge=1)] = 8
+    seeds: Annotated[int, Field(strict=True, ge=0)] = 3
+    front: Annotated[int, Field(strict=True, ge=1)] = 8
     uniform: tuple[str | dict[str, Any], ...] | None = None
 
 
@@ -129,13 +141,13 @@ class Experiment(_Frozen):
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "search"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
     device: str = "auto"
     output: Annotated[Path, AfterValidator(Path.expanduser)] = Path("runs")
     dataset: Plugin
     backbone: Plugin = PluginOptions(name="conv3")
     neuron: Plugin = PluginOptions(name="lif")
-    train: Recipe = Recipe()
+    train: Annotated[Recipe, BeforeValidator(_numbered)] = Recipe()
     search: SearchOptions = SearchOptions()
     confirm: ConfirmOptions = ConfirmOptions()
     tracking: TrackingOptions = TrackingOptions()
@@ -154,10 +166,19 @@ class Experiment(_Frozen):
         """
         data = self.data
         shaping = {key: data[key] for key in ("seed", "dataset", "backbone", "neuron", "train")}
+        shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
         shaping["search"] = {key: data["search"][key] for key in searched}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
         return self.output / f"{self.name}-{digest}"
+
+
+def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """A data set's options as they shape results: ``root`` however it was written, and no ``download``."""
+    options = {key: value for key, value in dataset.items() if key != "download"}
+    if isinstance(options.get("root"), str):
+        options["root"] = str(Path(options["root"]).expanduser().resolve())
+    return options
 
 
 def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
@@ -185,7 +206,7 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise explain(error, Experiment) from None
 
 
 def default_yaml() -> str:
@@ -197,18 +218,22 @@ def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Cho
     """Choices from candidates; ``{"name": "ca", "channel_reduction": [4, 8]}`` stands for two.
 
     Raises:
-        OptionError: for a candidate without a name.
+        OptionError: for a candidate without a name, an option without a value, or two that read alike.
     """
-    choices: dict[Choice, None] = {}
+    choices: dict[str, Choice] = {}
     for candidate in candidates:
         variants: list[Any] = [candidate]
         if isinstance(candidate, Mapping):
             variants = [{}]
             for key, value in candidate.items():
                 values = value if isinstance(value, list | tuple) else [value]
+                if not values:
+                    raise OptionError(f"search.candidates: {key}=[]: there is nothing to choose from")
                 variants = [{**variant, key: one} for variant in variants for one in values]
-        choices.update(dict.fromkeys(Choice.of(variant) for variant in variants))
-    return list(choices)
+        for choice in map(Choice.of, variants):
+            if repr(choices.setdefault(choice.label, choice)) != repr(choice):  # 1 equals True, and reads otherwise
+                raise OptionError(f"search.candidates: two of them read {choice.label}")
+    return list(choices.values())
 
 
 def describe_keys() -> str:
@@ -217,7 +242,7 @@ def describe_keys() -> str:
     for key, field in Experiment.model_fields.items():
         if field.annotation is PluginOptions:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := _fields_of(field.annotation):
+        elif names := fields_of(field.annotation):
             lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
         else:
             lines.append(f"  --{key}: {_default_text(field.default)}")
@@ -230,45 +255,3 @@ def _default_text(default: Any) -> str:
     if isinstance(default, PluginOptions):
         return default.name
     return "null" if default is None else json.dumps(default, default=str)
-
-
-def _explain(error: ValidationError) -> QuietspikeError:
-    """One line for pydantic's first complaint; for a key that does not exist, if there is one."""
-    errors = error.errors()
-    unknown = ("extra_forbidden", "unexpected_keyword_argument")
-    first = next((e for e in errors if e["type"] in unknown), errors[0])
-    path = [str(part) for part in first["loc"]]
-    if first["type"] in unknown:
-        known = [".".join([*path[:-1], name]) for name in _keys_at(path[:-1])]
-        return unknown_name("key", ".".join(path), known)
-    where = ".".join(part for part in path if part not in UNION_PARTS)
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, QuietspikeError):
-        return type(cause)(f"{where}: {cause}")
-    if first["type"] == "missing":
-        return OptionError(f"{where}: missing")
-    if first["type"] == "literal_error" and isinstance(first["input"], str):
-        return unknown_name(where, first["input"], re.findall("'([^']*)'", first["ctx"]["expected"]))
-    return OptionError(f"{where}: {_wording(first)}, not {first['input']!r}")
-
-
-def _wording(error: ErrorDetails) -> str:
-    """Pydantic's message in YAML's words."""
-    if error["loc"][-1] in UNION_PARTS:
-        return "must be a name, or a mapping with a name"
-    message = re.sub(r" (or (an )?instance of \w+|for <class .*>)$", "", error["msg"])
-    return message[0].lower() + message[1:].replace("dictionary", "mapping").replace("tuple", "list")
-
-
-def _keys_at(path: Sequence[str]) -> list[str]:
-    kind: Any = Experiment
-    for part in path:
-        kind = kind.model_fields[part].annotation
-    return _fields_of(kind)
-
-
-def _fields_of(kind: Any) -> list[str]:
-    """The keys of a model or a dataclass; none of anything else."""
-    if is_dataclass(kind):
-        return [field.name for field in fields(kind)]
-    return list(getattr(kind, "model_fields", {}))

@@ -1,4 +1,7 @@
-"""After the search: its foremost and the uniform placements are trained anew and measured on the test split, once."""
+"""After the search: the uniform placements, and the foremost of the others, are trained anew.
+
+Each is measured on the test split, once.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ class Plan:
 
     Args:
         uniform: by placement, the candidate that it has everywhere.
-        best: the foremost of the search's trials.
+        best: the foremost of the search's other trials.
         seeds: the same for all placements, so that differences can be paired.
     """
 
@@ -117,7 +120,8 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
         if label not in space.uniform:
             raise unknown_name("confirm.uniform", label, space.uniform)
         uniform.setdefault(space.uniform[label], label)
-    best = foremost(trials, search.objective, search.hypervolume_reference, options.front)
+    others = [trial for trial in trials if trial.placement not in uniform]
+    best = foremost(others, search.objective, search.reference, options.front)
     first = experiment.seed + 1
     return Plan(uniform, [trial.placement for trial in best], range(first, first + options.seeds))
 

@@ -13,7 +13,7 @@ from quietspike.core.batches import Batches
 from quietspike.core.evaluation import Evaluation, evaluate
 from quietspike.core.networks import build_network
 from quietspike.core.training import DivergedError, EpochRow, resolve_device, train
-from quietspike.core.weights import load_tensors, save_weights
+from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.results import Outcome
@@ -75,6 +75,7 @@ def run_training(
     backbone, neuron = experiment.backbone.data, experiment.neuron.data
     network = build_network(backbone, neuron, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
+    sweep(training.folder)
     _drop_damaged(checkpoint)
     rows = train(
         network,

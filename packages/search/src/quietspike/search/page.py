@@ -6,13 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from quietspike.core import OptionError
 from quietspike.search.config import Experiment
-from quietspike.search.tracking import tracking_uri
+from quietspike.search.store import database_file, tracking_uri
 
 HOST = "127.0.0.1"
 QUICK_AND_QUIET = {
@@ -40,8 +39,8 @@ def open_page(experiment: Experiment, port: int, console: Console) -> int:
     if uri.startswith("http"):
         console.print(f"The runs are at {uri}", highlight=False, markup=False)
         return 0
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.exists():
+    store = database_file(uri)
+    if store is not None and not store.exists():
         raise OptionError(f"{store}: no runs are stored there yet")
     _check_free(port)
     console.print(f"MLflow on http://{HOST}:{port} until Ctrl-C", highlight=False)
@@ -49,7 +48,8 @@ def open_page(experiment: Experiment, port: int, console: Console) -> int:
     with subprocess.Popen(command, env={**QUICK_AND_QUIET, **os.environ}) as page:
         try:
             return page.wait()
-        except KeyboardInterrupt:  # the page had it too, and ends by itself
+        except KeyboardInterrupt:
+            page.terminate()  # the terminal's Ctrl-C has reached it already, SIGTERM has not
             return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from quietspike.search.results import Confirmation, TrialResult
+from quietspike.search.results import Confirmation, TrialResult, paired
 
 MOST_DECADES = 9
 """Below the reference; a network that never spikes would otherwise be infinitely good."""
@@ -74,7 +74,8 @@ def foremost(
 
 
 def dominates(ours: Confirmation, theirs: Confirmation, objective: str) -> bool:
-    """Whether ours is no worse in both means and better in one."""
+    """Whether ours is no worse in both means, over the seeds that both have, and better in one."""
+    ours, theirs = paired(ours, theirs)
     gain = ours.mean("accuracy") - theirs.mean("accuracy")
     saving = theirs.mean(objective) - ours.mean(objective)
     return gain >= 0 and saving >= 0 and gain + saving > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from quietspike.core.weights import write_whole
 from quietspike.search.results import Confirmation, SearchResult
 
 AXIS_LABELS = {
@@ -50,9 +51,9 @@ def plot_search(result: SearchResult, path: Path) -> None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed where all else already stands
         _label_uniform(axes, result, confirmed)
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        figure.savefig(temporary, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
-        temporary.replace(path)
+        file, kind = io.BytesIO(), path.suffix.removeprefix(".")
+        figure.savefig(file, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+        write_whole(path, file.getvalue())
 
 
 def _floor(result: SearchResult, confirmed: Sequence[Confirmation]) -> float:
@@ -71,7 +72,8 @@ def _draw_trials(axes: Axes, result: SearchResult, floor: float) -> None:
         return
     cost = [outcome.totals[result.objective] for outcome in good]
     hidden = sum(outcome.accuracy < floor for outcome in good)
-    label = f"trials (validation; {hidden} lie below)" if hidden else "trials (validation)"
+    free = sum(outcome.totals[result.objective] == 0 and outcome.accuracy >= floor for outcome in good)
+    label = _legend("trials", "validation", (hidden, "lie below"), (free, "cost 0"))
     axes.scatter(cost, [100 * outcome.accuracy for outcome in good], s=10, c=TRIAL_COLOUR, label=label)
     front = [(t.outcome.totals[result.objective], 100 * t.outcome.accuracy) for t in result.front]
     axes.step(*zip(*front, strict=True), where="post", color=TRIAL_COLOUR, linewidth=1, label="their front")
@@ -79,11 +81,12 @@ def _draw_trials(axes: Axes, result: SearchResult, floor: float) -> None:
 
 def _draw_confirmations(axes: Axes, result: SearchResult, confirmed: Sequence[Confirmation]) -> None:
     for colour, marker, label, shown in (
-        (FRONT_COLOUR, "o", "mixed (test)", [c for c in confirmed if c.uniform is None]),
-        (UNIFORM_COLOUR, "s", "uniform (test)", [c for c in confirmed if c.uniform is not None]),
+        (FRONT_COLOUR, "o", "mixed", [c for c in confirmed if c.uniform is None]),
+        (UNIFORM_COLOUR, "s", "uniform", [c for c in confirmed if c.uniform is not None]),
     ):
         if not shown:
             continue
+        free = sum(c.mean(result.objective) == 0 for c in shown)
         axes.errorbar(
             [c.mean(result.objective) for c in shown],
             [100 * c.mean("accuracy") for c in shown],
@@ -93,8 +96,14 @@ def _draw_confirmations(axes: Axes, result: SearchResult, confirmed: Sequence[Co
             color=colour,
             markersize=4,
             elinewidth=0.8,
-            label=label,
+            label=_legend(label, "test", (free, "cost 0")),
         )
+
+
+def _legend(name: str, split: str, *unseen: tuple[int, str]) -> str:
+    """What is drawn, and how much of it cannot be seen: a logarithmic axis has no 0."""
+    notes = [f"{count} {why}" for count, why in unseen if count]
+    return f"{name} ({'; '.join([split, *notes])})"
 
 
 def _scale_costs(axes: Axes) -> None:

@@ -46,7 +46,7 @@ def run_crew(
     Args:
         work: a module-level function; ends when nothing is left to do.
         args: for it; pickled.
-        workers: how many processes.
+        workers: how many processes; none at all, where nothing is left to do.
         threads: of torch, in each.
         watch: called at least twice a second.
         lost: called when a process died; says how many pieces of work it took with it.
@@ -54,9 +54,16 @@ def run_crew(
     Raises:
         QuietspikeError: if ``work`` raises one, or processes die again and again before they have begun anything.
     """
-    crew = {worker: _start(work, args, worker, threads) for worker in range(workers)}
+    crew: dict[int, Member] = {}
+
+    def hire(worker: int) -> None:
+        with _signals_held():  # until it stands in the crew, which is killed at the end
+            crew[worker] = _start(work, args, worker, threads)
+
     idle_deaths = 0
     try:
+        for worker in range(workers):
+            hire(worker)
         while crew:
             connection.wait([member.process.sentinel for member in crew.values()], timeout=0.5)
             watch()
@@ -71,7 +78,7 @@ def run_crew(
                 idle_deaths = 0 if lost() else idle_deaths + 1
                 if idle_deaths >= IDLE_DEATHS:
                     raise QuietspikeError(f"workers die before they begin (exit code {code})")
-                crew[worker] = _start(work, args, worker, threads)
+                hire(worker)
     finally:
         for member in crew.values():
             member.process.kill()
@@ -89,17 +96,16 @@ def _start(work: Callable[..., None], args: tuple[Any, ...], worker: int, thread
     context = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
     complaint, complain = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
-    with _interrupts_held():
-        process.start()
+    process.start()
     complain.close()
     return Member(process, complaint)
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _signals_held() -> Iterator[None]:
     """Processes that are started meanwhile never see Ctrl-C, not even while they import: the driver handles it."""
     resource_tracker.ensure_running()  # else the first process starts it, and that lets interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -113,6 +119,7 @@ def _work(
     threads: int,
     complain: connection.Connection[str, Any],
 ) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_die_with_driver, daemon=True).start()
     prepare_worker(threads)
     try:

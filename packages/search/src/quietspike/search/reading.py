@@ -8,12 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from quietspike.core import OptionError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: ``1e-3`` is a number, as in YAML 1.2, and ``2026-01-31`` is text."""
+    """YAML as people write it: ``1e-3`` is a number, as in YAML 1.2, and ``2026-01-31`` is text; no key comes twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise ComposerError(None, None, f"the key {key.value!r} comes twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -70,7 +81,7 @@ def override(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
     """Plain data with the command line's values in it.
 
     A whole (``--dataset nmnist``) goes before its parts, and a plugin's name before its options, in whatever order
-    they are given. Another name drops the options that belonged to the first.
+    they are given. Another name drops the options that belonged to the first, the same name keeps them.
 
     >>> override({"train": {"epochs": 9}}, ["--train.epochs", "5", "--seed=1"])
     {'train': {'epochs': 5}, 'seed': 1}
@@ -113,4 +124,7 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
         data = data[parent]
     if parents and last == "name" and data.get("name", value) != value:
         data.clear()  # another plugin: the options of the first would not fit it
+    before = data.get(last)
+    if isinstance(before, Mapping) and isinstance(value, str) and before.get("name") == value:
+        return  # the same plugin by its bare name
     data[last] = value

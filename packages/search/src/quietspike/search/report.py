@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,52 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from quietspike.core import Placement
 from quietspike.core.weights import write_whole
 from quietspike.search.comparison import Difference, paired_difference
 from quietspike.search.job import Job
 from quietspike.search.pareto import confirmed_front, dominates
 from quietspike.search.plot import plot_search
 from quietspike.search.progress import amount
-from quietspike.search.results import Confirmation, Outcome, SearchResult
+from quietspike.search.results import Confirmation, Outcome, SearchResult, paired
 
 
 def write_report(result: SearchResult) -> None:
-    """Write ``trials.csv``, ``confirmation.csv``, ``front/*.yaml``, ``pareto.png`` and ``pareto.svg``."""
+    """Write ``trials.csv``, ``confirmation.csv``, ``pareto.png``, ``pareto.svg`` and placements as YAML.
+
+    In ``front`` are those of the trials that no other dominates, in ``confirmed`` all that the test split was shown.
+    """
     _write_csv(result.folder / "trials.csv", _trial_rows(result))
     _write_csv(result.folder / "confirmation.csv", _confirmation_rows(result))
-    front = result.folder / "front"
-    shutil.rmtree(front, ignore_errors=True)
-    for rank, trial in enumerate(result.front, 1):
-        figures = f"accuracy {trial.outcome.accuracy:.4f}, {amount(trial.outcome.totals['spikes'], 'spikes')} a sample"
-        text = f"# {figures} (validation, trial {trial.number})\n{yaml.safe_dump(trial.placement.data)}"
-        write_whole(front / f"{rank:02}-{trial.placement.digest}.yaml", text.encode())
+    trials = {
+        trial.placement: f"{_summary(trial.outcome.value, result.objective)} (validation, trial {trial.number})"
+        for trial in result.front
+    }
+    _write_placements(result.folder / "front", trials)
+    confirmed = {
+        c.placement: f"{c.name}: {_summary(c.mean, result.objective)} (test, mean of {len(c.outcomes)} seeds)"
+        for c in result.confirmations
+        if c.outcomes
+    }
+    _write_placements(result.folder / "confirmed", confirmed)
     for suffix in ("png", "svg"):
         plot_search(result, result.folder / f"pareto.{suffix}")
+
+
+def _write_placements(folder: Path, comments: Mapping[Placement, str]) -> None:
+    """One file a placement, by rank, and no others."""
+    names = {}
+    for rank, (placement, comment) in enumerate(comments.items(), 1):
+        names[f"{rank:02}-{placement.digest}.yaml"] = f"# {comment}\n{yaml.safe_dump(placement.data)}"
+    for name, text in names.items():
+        write_whole(folder / name, text.encode())
+    for path in folder.glob("*.yaml"):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+def _summary(figure: Callable[[str], float], objective: str) -> str:
+    return f"accuracy {figure('accuracy'):.4f}, {amount(figure(objective), objective)} a sample"
 
 
 def log_report(result: SearchResult, job: Job) -> None:
@@ -42,8 +66,9 @@ def log_report(result: SearchResult, job: Job) -> None:
     parent = job.tracker.parent
     for name in ("experiment.yaml", "trials.csv", "confirmation.csv", "pareto.png", "pareto.svg"):
         parent.log_artifact(result.folder / name)
-    for path in sorted((result.folder / "front").iterdir()):
-        parent.log_artifact(path, "front")
+    for folder in ("front", "confirmed"):
+        for path in sorted((result.folder / folder).glob("*.yaml")):
+            parent.log_artifact(path, folder)
     for trial in result.front:
         weights = job.trial_folder(trial.placement) / "weights.safetensors"
         parent.log_artifact(weights, f"weights/{trial.placement.digest}")
@@ -65,6 +90,8 @@ def print_report(result: SearchResult, console: Console) -> None:
 def conclusions(result: SearchResult) -> list[str]:
     """What the confirmed figures say, in sentences."""
     sentences = [f"Hypervolume of the front (validation): {result.hypervolume:.4f} accuracy × decades"]
+    if result.front and result.hypervolume == 0:
+        sentences.append("No trial betters search.hypervolume_reference")
     failed = [trial.outcome.reason for trial in result.trials if trial.outcome.reason is not None]
     failed_later = [reason for c in result.confirmations for reason in c.failures.values()]
     for kind, reasons in (("trials", failed), ("confirmations", failed_later)):
@@ -73,23 +100,27 @@ def conclusions(result: SearchResult) -> list[str]:
     best = result.best
     if not result.trials:
         sentences.append("No trial has ended yet")
-    if best is None:
-        return sentences
-    sentences.append(f"Best placement: {best.name}")
-    for label in ("none", "tcsa"):
-        other = result.confirmed(label)
-        if other is not None and other.outcomes and other is not best:
-            sentences.append(f"  against {other.name}: {_versus(best, other, result.objective)}")
-    return [*sentences, _mixed_against_uniform(result)]
-
-
-def _mixed_against_uniform(result: SearchResult) -> str:
     measured = [c for c in result.confirmations if c.outcomes]
+    if best is not None:
+        sentences.append(f"Best placement, of {len(measured)} and by the same test split: {best.name}")
+        others = [c for c in measured if c is not best and _kind(c) in ("none", "tcsa")]
+        sentences.extend(f"  against {c.name}: {_versus(best, c, result.objective)}" for c in others)
+    elif measured:
+        sentences.append("No placement is called the best: none, against which it is judged, was not confirmed")
+    return [*sentences, _mixed_against_uniform(measured, result.objective)] if measured else sentences
+
+
+def _kind(confirmation: Confirmation) -> str:
+    """The attention that it has everywhere, without options; empty for a mixed placement."""
+    return (confirmation.uniform or "").partition("(")[0]
+
+
+def _mixed_against_uniform(measured: Sequence[Confirmation], objective: str) -> str:
     uniform = [c for c in measured if c.uniform is not None]
     mixed = [c for c in measured if c.uniform is None]
     if not mixed or not uniform:
         return "No mixed placement was confirmed beside a uniform one"
-    standing = [[u.name for u in uniform if not dominates(c, u, result.objective)] for c in mixed]
+    standing = [[u.name for u in uniform if not dominates(c, u, objective)] for c in mixed]
     best, undefeated = min(zip(mixed, standing, strict=True), key=lambda pair: len(pair[1]))
     if not undefeated:
         return f"A mixed placement dominates every uniform one: {best.name}"
@@ -101,6 +132,9 @@ def _mixed_against_uniform(result: SearchResult) -> str:
 
 
 def _versus(ours: Confirmation, theirs: Confirmation, objective: str) -> str:
+    ours, theirs = paired(ours, theirs)
+    if not ours.outcomes:
+        return "no seed was measured of both"
     gain = paired_difference(ours, theirs, "accuracy")
     points = _points(gain) if gain else f"{100 * (ours.mean('accuracy') - theirs.mean('accuracy')):+.1f}"
     return f"{_saving(ours.mean(objective), theirs.mean(objective), objective)}, accuracy {points} points"
@@ -122,8 +156,10 @@ def _confirmed_table(result: SearchResult) -> Table:
     objective = result.objective
     none = result.confirmed("none")
     front = confirmed_front(result.confirmations, objective)
-    seeds = max(len(c.outcomes) for c in result.confirmations)
-    table = Table(title=f"Confirmed on the test split, {seeds} seeds (mean ± deviation; difference with 95 % interval)")
+    counts = sorted({len(c.outcomes) for c in result.confirmations if c.outcomes}) or [0]
+    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    seeds = "one seed" if counts == [1] else seeds
+    table = Table(title=f"Confirmed on the test split, {seeds} (mean ± deviation; difference with 95 % interval)")
     for column in ("placement", "front"):
         table.add_column(column)
     for column in ("accuracy %", objective.replace("_", " "), "of none", "accuracy − none"):
@@ -132,12 +168,13 @@ def _confirmed_table(result: SearchResult) -> Table:
         if not c.outcomes:
             continue
         gain = paired_difference(c, none, "accuracy") if none is not None and c is not none else None
-        share = f"{c.mean(objective) / none.mean(objective):.1%}" if none and none.mean(objective) > 0 else ""
+        ours, theirs = paired(c, none) if none is not None else (c, c)
+        share = f"{ours.mean(objective) / theirs.mean(objective):.1%}" if none and theirs.mean(objective) > 0 else ""
         table.add_row(
             Text(c.name, style="bold" if c is result.best else ""),
             "yes" if c in front else "",
-            f"{100 * c.mean('accuracy'):.1f} ± {100 * c.deviation('accuracy'):.1f}",
-            f"{_number(c.mean(objective))} ± {_number(c.deviation(objective))}",
+            _spread(f"{100 * c.mean('accuracy'):.1f}", f"{100 * c.deviation('accuracy'):.1f}"),
+            _spread(_number(c.mean(objective)), _number(c.deviation(objective))),
             share,
             _points(gain) if gain else "",
         )
@@ -154,6 +191,11 @@ def _front_table(result: SearchResult) -> Table:
         figures = (f"{100 * outcome.accuracy:.1f}", _number(outcome.totals[result.objective]))
         table.add_row(Text(trial.placement.label), *figures)
     return table
+
+
+def _spread(mean: str, deviation: str) -> str:
+    """Mean ± deviation; the mean alone where there is one seed."""
+    return mean if deviation == "nan" else f"{mean} ± {deviation}"
 
 
 def _number(value: float) -> str:
@@ -193,6 +235,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 2),
         "reason": outcome.reason or "",
         **outcome.totals,
+        **{f"firing_rate/{layer}": rate for layer, rate in outcome.rates.items()},
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Confirmation:
         placement: which.
         outcomes: by seed; those that failed are left out.
         uniform: the candidate that it has everywhere; ``None`` for a mixed placement.
-        found: whether it is one of the foremost of the search's trials.
+        found: whether the search's trials put it forward, beside the uniform placements.
         failures: reasons, by seed.
     """
 
@@ -89,15 +89,19 @@ class Confirmation:
         """Accuracy, or a cost total, by rising seed."""
         return [self.outcomes[seed].value(name) for seed in sorted(self.outcomes)]
 
+    def at(self, seeds: Iterable[int]) -> Confirmation:
+        """The same with some of its seeds, as where it is compared with one that has no others."""
+        return replace(self, outcomes={seed: self.outcomes[seed] for seed in seeds if seed in self.outcomes})
+
     def mean(self, name: str) -> float:
         """Mean over the seeds; NaN where all failed."""
         values = self.values(name)
         return float(np.mean(values)) if values else math.nan
 
     def deviation(self, name: str) -> float:
-        """Sample standard deviation over the seeds; 0 for one seed."""
+        """Sample standard deviation over the seeds; NaN for one seed."""
         values = self.values(name)
-        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,19 @@ class SearchResult:
 
     @property
     def best(self) -> Confirmation | None:
-        """The confirmed placement of least cost that is no less accurate than no attention, by their means."""
+        """The confirmed placement of least cost that is no less accurate than no attention, by their means.
+
+        Each is compared over the seeds that both have; ``None`` where no attention was not confirmed.
+        """
         none = self.confirmed("none")
-        floor = none.mean("accuracy") if none else -math.inf
-        fit = [c for c in self.confirmations if c.mean("accuracy") >= floor]
+        if none is None:
+            return None
+        pairs = [(c, *paired(c, none)) for c in self.confirmations]
+        fit = [c for c, ours, theirs in pairs if ours.outcomes and ours.mean("accuracy") >= theirs.mean("accuracy")]
         return min(fit, key=lambda c: c.mean(self.objective), default=None)
+
+
+def paired(ours: Confirmation, theirs: Confirmation) -> tuple[Confirmation, Confirmation]:
+    """Both, over the seeds that both have: a failure of one must not favour it."""
+    shared = sorted(ours.outcomes.keys() & theirs.outcomes.keys())
+    return ours.at(shared), theirs.at(shared)

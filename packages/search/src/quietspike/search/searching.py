@@ -38,6 +38,8 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     A search that was interrupted goes on where it stopped: finished trials and confirmations are kept, and what was
     under way is taken up at its last checkpoint.
 
+    Workers are spawned, so they import the script that calls this: it does so below ``if __name__ == "__main__":``.
+
     Args:
         experiment: what to search, and with what.
         console: for progress and the report; nothing is printed where ``None``.
@@ -59,9 +61,9 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
             dataset.split(name)
     with _own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
-        job = Job(experiment, space, open_tracker(experiment, provenance()))
-        study = job.open_study()
+        study = SearchStudy(experiment, space, folder)
         study.await_strangers()
+        job = Job(experiment, space, open_tracker(experiment, provenance()))
         with _accounted(job, study) as interrupted:
             _announce(job, study, interrupted, console)
             _try_placements(engine, job, study, console)
@@ -96,7 +98,7 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
         objective=options.objective,
         trials=trials,
         front=front,
-        hypervolume=hypervolume(points, options.hypervolume_reference),
+        hypervolume=hypervolume(points, options.reference),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
     )
 
@@ -107,19 +109,26 @@ def _accounted(job: Job, study: SearchStudy) -> Iterator[int]:
 
     No worker is alive then: those of this driver have ended, and so have those of an earlier one.
     """
-    interrupted = study.lose_all()
-    job.tracker.end_all()
     status = "KILLED"
     try:
-        yield interrupted
+        try:
+            yield _end_what_runs(job, study)
+        finally:
+            _end_what_runs(job, study)
         status = "FINISHED"
     except Exception:
         status = "FAILED"
         raise
     finally:
-        study.lose_all()
-        job.tracker.end_all()
         job.tracker.parent.end(status)
+
+
+def _end_what_runs(job: Job, study: SearchStudy) -> int:
+    """Trials in the journal, of which it says how many, and runs in MLflow."""
+    try:
+        return study.lose_all()
+    finally:
+        job.tracker.end_all()
 
 
 def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
@@ -142,7 +151,8 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
         raise QuietspikeError(f"only {len(results)} of {total} trials have ended; the same command goes on")
     if all(trial.outcome.reason is not None for trial in results):
         traceback = job.trial_folder(results[0].placement) / "error.txt"
-        raise QuietspikeError(f"every trial failed, the first with {results[0].outcome.reason}; see {traceback}")
+        reason = f"every trial failed, the first with {results[0].outcome.reason}; see {traceback}"
+        raise QuietspikeError(f"{reason}; to try again, remove {job.folder}")
 
 
 def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> None:
@@ -172,13 +182,14 @@ def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) ->
     done = len(study.results())
     options = job.experiment.search
     sites = ", ".join(job.space.choices)
-    console.print(f"Searching {job.space.size:,} placements over {sites}", highlight=False)
-    console.print(
+    lines = [
+        f"Searching {job.space.size:,} placements over {sites}",
         f"{study.total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
-        highlight=False,
-    )
+    ]
     if done or recovered:
-        console.print(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}", highlight=False)
+        lines.append(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 @contextmanager

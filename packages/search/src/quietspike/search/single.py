@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from quietspike.core import CheckpointError, Choice, OptionError, Placement
+from quietspike.core import CheckpointError, Choice, OptionError, Placement, QuietspikeError, Site
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import SplitName
 from quietspike.core.cost import Cost
+from quietspike.core.errors import unknown_name
 from quietspike.core.evaluation import Evaluation, evaluate
 from quietspike.core.networks import build_network, find_sites
 from quietspike.core.training import EpochRow, resolve_device
@@ -20,38 +21,60 @@ from quietspike.core.weights import load_tensors, load_weights
 from quietspike.search.config import Experiment, check_experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.execution import Training, run_training, site_params
+from quietspike.search.processes import prepare_worker
 from quietspike.search.progress import amount, outcome_text
 from quietspike.search.provenance import provenance
 from quietspike.search.reading import override, read_yaml
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import open_tracker
+from quietspike.search.space import open_space, uniform_placement
+from quietspike.search.tracking import track_training
 
 RECORD = {"experiment": dict, "placement": dict, "seed": int}
 """What a weights file says of its network."""
 
 
 def read_placement(text: str, experiment: Experiment) -> Placement:
-    """A placement from a YAML file, or an attention's name for the same everywhere.
+    """A placement from a YAML file; else one that has the same attention at every site that the search covers.
+
+    Args:
+        text: the file, or what stands everywhere: a candidate as it is printed (``ca(channel_reduction=4)``), or the
+            name of an attention.
+        experiment: its backbone has the sites.
 
     Raises:
         QuietspikeError: for a file that cannot be read, a site or attention that does not exist, or a bad option.
     """
-    sites = find_sites(experiment.backbone.data, experiment.neuron.data, open_dataset(experiment))
-    if text.endswith((".yaml", ".yml")):
-        placement = Placement(read_yaml(Path(text)))
-        placement.check(sites)
-    else:
-        placement = Placement.uniform(Choice(text), sites)
+    space = open_space(experiment)
+    if text in space.uniform:
+        return space.uniform[text]
+    if text.endswith(")"):
+        raise unknown_name("candidate", text, space.uniform)
+    if not text.endswith((".yaml", ".yml")):
+        placement = uniform_placement(Choice(text), [site for site in space.sites if site.name in space.choices])
+        _build(placement, space.sites)
+        return placement
+    data = read_yaml(Path(text))
+    try:
+        placement = Placement(data)
+        placement.check(space.sites)
+        _build(placement, space.sites)
+    except QuietspikeError as error:
+        raise type(error)(f"{text}: {error}") from None
+    return placement
+
+
+def _build(placement: Placement, sites: Sequence[Site]) -> None:
+    """Each module once, without memory: a bad choice is refused before anything is trained."""
     with torch.device("meta"):
         for site in sites:
             placement(site)
-    return placement
 
 
 def train_placement(experiment: Experiment, placement: Placement, console: Console) -> Outcome:
     """Train one placement with the experiment's seed and measure it on the test split.
 
-    Its folder, ``train/<digest>-seed<seed>`` in the experiment's, keeps the weights; it goes on from a checkpoint.
+    Its folder, ``train/<digest>-seed<seed>`` in the experiment's, keeps the weights; it goes on from a checkpoint. With
+    the search's ``threads`` it gives what a trial of the search gave, bit for bit.
 
     Raises:
         QuietspikeError: for a mistake in the experiment, or an output folder that cannot be written.
@@ -59,29 +82,27 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     """
     dataset = open_dataset(experiment)
     sites = find_sites(experiment.backbone.data, experiment.neuron.data, dataset)
-    folder = experiment.folder / "train" / f"{placement.digest}-seed{experiment.seed}"
-    training = Training(experiment, placement, experiment.seed, folder)
+    name = f"{placement.digest}-seed{experiment.seed}"
+    training = Training(experiment, placement, experiment.seed, experiment.folder / "train" / name)
     resolve_device(experiment.device)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        training.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"output: {folder}: cannot be written: {error.strerror}") from None
-    tracker = open_tracker(experiment, provenance())
+        raise OptionError(f"output: {training.folder}: cannot be written: {error.strerror}") from None
     labels = {site.name: placement[site.name].label if site.name in placement else "none" for site in sites}
-    params = {**site_params(labels), "seed": str(experiment.seed)}
 
     def show(row: EpochRow) -> None:
         console.print(epoch_text(row), highlight=False)
 
-    status = "FAILED"
+    threads = torch.get_num_threads()
+    prepare_worker(experiment.search.threads)
     try:
-        with tracker.child("training", placement.label, params) as run:
+        with track_training(experiment, placement.label, site_params(labels), provenance()) as run:
             outcome = run_training(training, run, test=True, watch=show)
-        status = "FINISHED"
     finally:
-        tracker.parent.end(status)
-    console.print(f"Test: {outcome_text(outcome, experiment.search.objective)}", highlight=False)
-    console.print(f"Weights: {training.weights}", highlight=False)
+        torch.set_num_threads(threads)
+    for line in (f"Test: {outcome_text(outcome, experiment.search.objective)}", f"Weights: {training.weights}"):
+        console.print(line, highlight=False, markup=False)
     return outcome
 
 
@@ -105,7 +126,11 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     Raises:
         QuietspikeError: if the file is damaged, no weights of quietspike, or does not fit its own record.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; name its weights.safetensors")
     tensors, record = load_tensors(path)
+    if "rows" in record:  # of what core's training goes on from
+        raise CheckpointError(f"{path}: is a checkpoint of a training that has not ended; the same command goes on")
     if not all(isinstance(record.get(key), kind) for key, kind in RECORD.items()):
         raise CheckpointError(f"{path}: does not say which network it belongs to; not written by quietspike")
     experiment = check_experiment(override(record["experiment"], overrides))
@@ -116,8 +141,9 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     device = resolve_device(experiment.device)
     batches = Batches(dataset.split(split), experiment.train.batch_size)
     shown = evaluate(network.to(device), batches.epoch(), experiment.train, device)
-    console.print(f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})", highlight=False)
-    console.print(cost_table(shown.cost))
+    summary = f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
+    console.print(summary, highlight=False, markup=False)
+    console.print(cost_table(shown.cost), markup=False)
     return shown
 
 

@@ -22,6 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
+from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
@@ -206,7 +207,7 @@ class SearchStudy:
         self.storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
 
     def _sampler(self, number: int) -> BaseSampler:
-        seed = (self.experiment.seed * 1_000_003 + number) % 2**32
+        seed = derive_seed(self.experiment.seed, "sampler", number) % 2**32
         match self.experiment.search.sampler:
             case "tpe":
                 return TPESampler(seed=seed)

@@ -23,7 +23,8 @@ class OptunaEngine:
             job.tracker.end_dead()
             return study.lose_dead()
 
-        run_crew(_run_trials, (job,), workers=job.workers, threads=job.threads, watch=watch, lost=recover)
+        workers = min(job.workers, study.total - len(study.results()))
+        run_crew(_run_trials, (job,), workers=workers, threads=job.threads, watch=watch, lost=recover)
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
@@ -39,7 +40,8 @@ class OptunaEngine:
             return len(lost)
 
         args = (job, list(tasks))
-        run_crew(_run_tasks, args, workers=job.workers, threads=job.threads, watch=watch, lost=recover)
+        workers = min(job.workers, len(tasks))
+        run_crew(_run_tasks, args, workers=workers, threads=job.threads, watch=watch, lost=recover)
 
 
 def _run_trials(job: Job, worker: int) -> None:

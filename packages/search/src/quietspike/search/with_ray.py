@@ -21,20 +21,20 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune's own would en
 try:
     import ray
     from ray import tune
-    from ray.exceptions import WorkerCrashedError
+    from ray.exceptions import RayError, RayTaskError
     from ray.tune.search import Searcher
     from ray.tune.search.optuna import OptunaSearch
 except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 import torch
 
-from quietspike.core import Placement, QuietspikeError
+from quietspike.core import OptionError, Placement, QuietspikeError
 from quietspike.search.confirmation import Task
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
 from quietspike.search.results import Outcome
 from quietspike.search.study import DEATHS, STUDY_NAME, Claim
-
+from quietspike.search.tracking import describe
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it tells of dead workers in tracebacks; the study says why
 
@@ -47,7 +47,9 @@ class RayEngine:
         shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
         placements = PlacementSearch(job)
         with _cluster(job):
-            trainable = tune.with_resources(tune.with_parameters(_run_trial, job=job), _resources(job))
+            trainable = tune.with_resources(
+                tune.with_parameters(_run_trial, job=job, folder=os.getcwd()), _resources(job)
+            )
             tuner = tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -70,25 +72,20 @@ class RayEngine:
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
-        resources = _resources(job)
         with _cluster(job):
-            shared = ray.put(job)
+            shared, resources = ray.put(job), _resources(job)
             options = {"num_cpus": resources["cpu"], "num_gpus": resources["gpu"], "max_retries": DEATHS - 1}
             remote = ray.remote(**options)(_run_task)
-            pending = {remote.remote(shared, task): task for task in tasks}
-            while pending:
-                done, _ = ray.wait(list(pending), timeout=0.5)
-                for reference in done:
-                    task = pending.pop(reference)
-                    try:
-                        complaint = ray.get(reference)
-                    except WorkerCrashedError:
-                        task.record(job, Outcome.failed(f"its worker died {DEATHS} times"))
-                        job.tracker.end_dead()
-                        continue
-                    if complaint is not None:
-                        raise QuietspikeError(complaint)
-                watch()
+            pending = {remote.remote(shared, task, os.getcwd()): task for task in tasks}
+            try:
+                while pending:
+                    done, _ = ray.wait(list(pending), timeout=0.5)
+                    for reference in done:
+                        _take(job, pending.pop(reference), reference)
+                    watch()
+            finally:
+                for reference in pending:  # a shared cluster would go on with them
+                    ray.cancel(reference, force=True)
 
 
 class PlacementSearch(OptunaSearch):
@@ -164,7 +161,26 @@ def _show_nothing() -> None:
     pass
 
 
-def _run_trial(config: dict[str, Any], job: Job) -> dict[str, Any]:
+def _take(job: Job, task: Task, reference: Any) -> None:
+    """What became of a task.
+
+    Raises:
+        QuietspikeError: if it gave up for a reason that is no placement's fault.
+    """
+    try:
+        complaint = ray.get(reference)
+    except RayTaskError as error:
+        raise QuietspikeError(f"a worker of Ray gave up: {describe(error.cause)}") from error
+    except RayError:  # whatever killed its worker: a signal, the lack of memory, the loss of a node
+        task.record(job, Outcome.failed(f"its worker died {DEATHS} times"))
+        job.tracker.end_dead()
+        return
+    if complaint is not None:
+        raise QuietspikeError(complaint)
+
+
+def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
+    os.chdir(folder)  # Tune's is the trial's own, where the experiment's relative paths lead nowhere
     prepare_worker(job.threads)
     claim = Claim(config["number"], Placement.from_json(config["placement"]))
     objective = job.experiment.search.objective
@@ -176,7 +192,8 @@ def _run_trial(config: dict[str, Any], job: Job) -> dict[str, Any]:
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 
-def _run_task(job: Job, task: Task) -> str | None:
+def _run_task(job: Job, task: Task, folder: str) -> str | None:
+    os.chdir(folder)
     prepare_worker(job.threads)
     try:
         task.run(job, worker=0)
@@ -186,20 +203,23 @@ def _run_task(job: Job, task: Task) -> str | None:
 
 
 def _resources(job: Job) -> dict[str, float]:
+    """Of one worker; where there are more workers than GPUs, they share them."""
     on_gpu = job.experiment.device != "cpu" and torch.cuda.is_available()
-    return {"cpu": float(job.threads), "gpu": 1.0 if on_gpu else 0.0}
+    gpus = ray.cluster_resources().get("GPU", 0.0) if on_gpu else 0.0
+    return {"cpu": float(job.threads), "gpu": min(1.0, gpus / job.workers)}
 
 
 @contextmanager
 def _cluster(job: Job) -> Iterator[None]:
     """The cluster that Ray is connected to, or that RAY_ADDRESS names, or one on this machine for as long as this."""
+    if ":" in job.experiment.device:
+        raise OptionError(f"device={job.experiment.device!r}: Ray gives each worker its GPU; say cuda or auto")
     if ray.is_initialized():
         yield
         return
     own = "RAY_ADDRESS" not in os.environ
     cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
-    stay = {"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}}  # relative paths of the experiment hold in workers too
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, runtime_env=stay, **cpus)
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
     try:
         yield
     finally:

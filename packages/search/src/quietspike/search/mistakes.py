@@ -1,0 +1,59 @@
+"""A user's mistake in an experiment, in one line that names key, value and near match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from quietspike.core import OptionError, QuietspikeError
+from quietspike.core.errors import unknown_name
+
+UNION_PARTS = ("str", "dict[str,any]")
+"""What pydantic puts into an error's path for the two forms of a candidate."""
+
+
+def explain(error: ValidationError, model: type) -> QuietspikeError:
+    """One line for pydantic's first complaint about a model; for a key that does not exist, if there is one."""
+    errors = error.errors()
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    first = next((e for e in errors if e["type"] in unknown), errors[0])
+    path = [str(part) for part in first["loc"]]
+    if first["type"] in unknown:
+        known = [".".join([*path[:-1], name]) for name in _keys_at(model, path[:-1])]
+        return unknown_name("key", ".".join(path), known)
+    where = ".".join(part for part in path if part not in UNION_PARTS)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, QuietspikeError):
+        return type(cause)(f"{where}: {cause}")
+    if first["type"] == "missing":
+        return OptionError(f"{where}: missing")
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        return unknown_name(where, first["input"], re.findall("'([^']*)'", first["ctx"]["expected"]))
+    return OptionError(f"{where}: {_wording(first)}, not {first['input']!r}")
+
+
+def _wording(error: ErrorDetails) -> str:
+    """Pydantic's message in YAML's words."""
+    if error["loc"][-1] in UNION_PARTS:
+        return "must be a name, or a mapping with a name"
+    message = re.sub(r" (or (an )?instance of \w+|for <class .*>)$", "", error["msg"])
+    return message[0].lower() + message[1:].replace("dictionary", "mapping").replace("tuple", "list")
+
+
+def _keys_at(model: type, path: Sequence[str]) -> list[str]:
+    kind: Any = model
+    for part in path:
+        kind = kind.model_fields[part].annotation
+    return fields_of(kind)
+
+
+def fields_of(kind: Any) -> list[str]:
+    """The keys of a model or a dataclass; none of anything else."""
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(getattr(kind, "model_fields", {}))
