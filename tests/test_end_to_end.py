@@ -30,7 +30,7 @@ def run_example(text: str, folder: Path) -> str:
     script.write_text(text, encoding="utf-8")
     clean = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
-        [sys.executable, script.name], cwd=folder, env=clean, capture_output=True, text=True, timeout=300
+        [sys.executable, script.name], cwd=folder, env=clean, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,8 @@ import logging
 import math
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -219,7 +221,10 @@ def _cluster(job: Job) -> Iterator[None]:
         return
     own = "RAY_ADDRESS" not in os.environ
     cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own would abort the driver
     try:
         yield
     finally:
