@@ -1,10 +1,14 @@
 """A data set small enough to be learnt in seconds, networks to learn it, and plugins registered for one test."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import settings
 from torch import nn
 
+from quietspike.core import AttentionMacs
+from quietspike.core.metering import CostMeter
 from quietspike.core.networks import build_network
 
 settings.register_profile("core", deadline=None)
@@ -82,3 +86,43 @@ def register(monkeypatch):
         registry.register(name, plugin)
 
     return register_here
+
+
+def measure(network, *batches):
+    network.eval()
+    with torch.no_grad(), CostMeter(network) as meter:
+        for frames in batches:
+            network(frames)
+    return meter.cost()
+
+
+def bits(*shape, rate=0.4, seed=0):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+class Counted(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+    def macs(self, shape):
+        return AttentionMacs(weights=1000, applying=shape[0] * shape[1])
+
+
+def state(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def untimed(rows):
+    return [dataclasses.replace(row, seconds=0) for row in rows]
+
+
+def refused(check, plugin, sentence):
+    with pytest.raises(AssertionError) as caught:
+        check(plugin)
+    assert sentence in str(caught.value)

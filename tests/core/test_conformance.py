@@ -6,11 +6,7 @@ from torch import nn
 from quietspike.core import AttentionMacs
 from quietspike.core.testing import check_attention, check_dataset
 
-
-def refused(check, plugin, sentence):
-    with pytest.raises(AssertionError) as caught:
-        check(plugin)
-    assert sentence in str(caught.value)
+from .conftest import refused
 
 
 class Gate(nn.Module):

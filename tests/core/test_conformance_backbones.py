@@ -10,11 +10,7 @@ from quietspike.core.layers import Attend, SpikingConv, SpikingLinear
 from quietspike.core.neurons import LIF
 from quietspike.core.testing import check_attention, check_backbone, check_neuron
 
-
-def refused(check, plugin, sentence):
-    with pytest.raises(AssertionError) as caught:
-        check(plugin)
-    assert sentence in str(caught.value)
+from .conftest import refused
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())

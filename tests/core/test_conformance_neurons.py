@@ -6,11 +6,7 @@ from quietspike.core import NEURONS
 from quietspike.core.neurons import LIF
 from quietspike.core.testing import check_neuron
 
-
-def refused(check, plugin, sentence):
-    with pytest.raises(AssertionError) as caught:
-        check(plugin)
-    assert sentence in str(caught.value)
+from .conftest import refused
 
 
 @pytest.mark.parametrize("name", NEURONS.names())

@@ -7,32 +7,14 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from quietspike.core import AttentionMacs, Placement
+from quietspike.core import Placement
 from quietspike.core.conv3 import Conv3
 from quietspike.core.cost import Cost
 from quietspike.core.layers import over_steps
 from quietspike.core.metering import CostMeter, is_neuron
 from quietspike.core.neurons import LIF, PLIF
 
-
-class Counted(nn.Module):
-    def forward(self, x):
-        return x / 2
-
-    def macs(self, shape):
-        return AttentionMacs(weights=1000, applying=shape[0] * shape[1])
-
-
-def measure(network, *batches):
-    network.eval()
-    with torch.no_grad(), CostMeter(network) as meter:
-        for frames in batches:
-            network(frames)
-    return meter.cost()
-
-
-def bits(*shape, rate=0.4, seed=0):
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+from .conftest import Counted, bits, measure
 
 
 def test_sites_without_attention_have_no_row():

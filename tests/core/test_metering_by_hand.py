@@ -4,10 +4,11 @@ from torch import nn
 
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.layers import Attend, over_steps
-from quietspike.core.metering import CostMeter
 from quietspike.core.neurons import LIF, PLIF
 from quietspike.core.snntorch_neurons import SnntorchLeaky
 from quietspike.core.tallies import attention_macs
+
+from .conftest import Counted, bits, measure
 
 
 class KnownSpikes(nn.Module):
@@ -23,14 +24,6 @@ class KnownSpikes(nn.Module):
 
     def step(self, current, state):
         raise NotImplementedError
-
-
-class Counted(nn.Module):
-    def forward(self, x):
-        return x / 2
-
-    def macs(self, shape):
-        return AttentionMacs(weights=1000, applying=shape[0] * shape[1])
 
 
 class ThirdParty(nn.Module):
@@ -62,21 +55,9 @@ class Chain(nn.Module):
         return x.mean(0)
 
 
-def measure(network, *batches):
-    network.eval()
-    with torch.no_grad(), CostMeter(network) as meter:
-        for frames in batches:
-            network(frames)
-    return meter.cost()
-
-
 def layer_of(cost, name):
     [layer] = [layer for layer in cost.layers if layer.layer == name]
     return layer
-
-
-def bits(*shape, rate=0.4, seed=0):
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
 class TestAKnownNetwork:

@@ -15,6 +15,8 @@ from quietspike.core.recipe import Recipe
 from quietspike.core.training import train
 from quietspike.core.weights import load_tensors, save_tensors
 
+from .conftest import assert_same, state, untimed
+
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=0.01)
 MATRIX = [
     Recipe(
@@ -32,20 +34,6 @@ MATRIX = [
     for optimizer in ("adam", "adamw", "sgd")
     for schedule in ("constant", "cosine", "plateau")
 ]
-
-
-def state(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
-
-
-def untimed(rows):
-    return [dataclasses.replace(row, seconds=0) for row in rows]
 
 
 @pytest.mark.parametrize("recipe", MATRIX, ids=lambda recipe: f"{recipe.optimizer}-{recipe.schedule}")

@@ -8,6 +8,8 @@ from quietspike.core.layers import over_steps
 from quietspike.core.metering import CostMeter
 from quietspike.core.neurons import LIF
 
+from .conftest import bits, measure
+
 
 class OneConvolution(nn.Module):
     def __init__(self, conv):
@@ -17,18 +19,6 @@ class OneConvolution(nn.Module):
 
     def forward(self, frames):
         return self.neuron(over_steps(frames, self.conv)).mean(0)
-
-
-def measure(network, *batches):
-    network.eval()
-    with torch.no_grad(), CostMeter(network) as meter:
-        for frames in batches:
-            network(frames)
-    return meter.cost()
-
-
-def bits(*shape, rate=0.4, seed=0):
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
 def count_operations(conv, frames):

@@ -14,22 +14,10 @@ from quietspike.core.evaluation import evaluate
 from quietspike.core.recipe import Recipe
 from quietspike.core.training import DivergedError, EpochRow, resolve_device, train
 
+from .conftest import assert_same, state, untimed
+
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=0.01)
 OPTIMISERS = [dataclasses.replace(QUICK, optimizer=name) for name in ("adam", "adamw", "sgd")]
-
-
-def state(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
-
-
-def untimed(rows):
-    return [dataclasses.replace(row, seconds=0) for row in rows]
 
 
 class Linear(nn.Module):

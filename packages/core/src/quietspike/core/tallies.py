@@ -215,9 +215,15 @@ def attention_macs(module: nn.Module, shape: tuple[int, ...], like: Tensor | Non
     if own is not None:
         return AttentionMacs(*own(shape))
     x = (torch.empty(0) if like is None else like).new_zeros(shape[0], 1, *shape[1:])
-    with evaluating(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(x)  # in evaluation mode, or these zeros would enter the statistics of a normalisation
-    return AttentionMacs(counter.get_total_flops() // 2, prod(shape))
+    with evaluating(module):  # or these zeros would enter the statistics of a normalisation
+        return AttentionMacs(count_products(module, x), prod(shape))
+
+
+def count_products(module: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of all matrix products and convolutions of a forward pass, as torch counts them."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(x)
+    return int(counter.get_total_flops()) // 2
 
 
 def _fan_out(conv: nn.Conv2d, height: int, width: int) -> Tensor:

@@ -14,14 +14,13 @@ from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import EventDataset, Neuron, NeuronFactory, Site, SplitName
 from quietspike.core.layers import Attend
 from quietspike.core.metering import CostMeter
 from quietspike.core.placement import list_sites
-from quietspike.core.tallies import attention_macs
+from quietspike.core.tallies import attention_macs, count_products
 
 
 class _Halve(nn.Module):
@@ -138,13 +137,6 @@ def check_dataset(dataset: EventDataset, samples: int = 500) -> None:
         batch, labels = next(Batches(split, 2).epoch())
         _expect(torch.equal(batch[:, 0], frames.to(torch.float32)), f"{name}: __getitems__ differs from __getitem__")
         _expect(int(labels[0]) == label, f"{name}: __getitems__ gives another class than __getitem__")
-
-
-def count_products(module: nn.Module, x: Tensor) -> int:
-    """Multiply-accumulates of all matrix products and convolutions of a forward pass, as torch counts them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(x)
-    return int(counter.get_total_flops()) // 2
 
 
 def _check_training(module: nn.Module, x: Tensor) -> None:
