@@ -21,6 +21,8 @@ from quietspike.search.allocation import keep_freed_memory
 Watch = Callable[[], None]
 """Called now and then by the driver, to show progress."""
 
+CONTEXT = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
+
 IDLE_DEATHS = 3
 """Workers that die so often without having lost any work cannot run at all."""
 
@@ -57,8 +59,12 @@ def run_crew(
     crew: dict[int, Member] = {}
 
     def hire(worker: int) -> None:
-        with _signals_held():  # until it stands in the crew, which is killed at the end
-            crew[worker] = _start(work, args, worker, threads)
+        complaint, complain = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
+        crew[worker] = Member(process, complaint)  # before it starts, so that an interrupt finds it
+        with _signals_held():
+            process.start()
+        complain.close()
 
     idle_deaths = 0
     try:
@@ -80,25 +86,17 @@ def run_crew(
                     raise QuietspikeError(f"workers die before they begin (exit code {code})")
                 hire(worker)
     finally:
-        for member in crew.values():
-            member.process.kill()
-        for member in crew.values():
-            member.process.join()
+        begun = [member.process for member in crew.values() if member.process.pid is not None]
+        for process in begun:
+            process.kill()
+        for process in begun:
+            process.join()
 
 
 def prepare_worker(threads: int) -> None:
     """What any engine's worker does before it trains."""
     torch.set_num_threads(threads)
     keep_freed_memory()
-
-
-def _start(work: Callable[..., None], args: tuple[Any, ...], worker: int, threads: int) -> Member:
-    context = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
-    complaint, complain = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
-    process.start()
-    complain.close()
-    return Member(process, complaint)
 
 
 @contextmanager
