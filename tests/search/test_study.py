@@ -183,24 +183,26 @@ def test_a_kill_between_any_two_writes_changes_nothing(open_study, sampler, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_kill_at_one_write_in_three_changes_nothing(open_study, sampler, monkeypatch):
-    kill_at_writes(open_study, sampler, monkeypatch, every=3)
+@pytest.mark.parametrize(
+    ("sampler", "seed"), [*((sampler, 0) for sampler in SAMPLERS), ("nsga2", 1), ("nsga2", 2), ("tpe", 1)]
+)
+def test_a_kill_at_one_write_in_three_changes_nothing(open_study, sampler, seed, monkeypatch):
+    kill_at_writes(open_study, sampler, monkeypatch, every=3, seed=seed)
 
 
-def kill_at_writes(open_study, sampler, monkeypatch, every):
-    undisturbed = open_study("undisturbed", sampler=sampler)
+def kill_at_writes(open_study, sampler, monkeypatch, every, seed=0):
+    undisturbed = open_study("undisturbed", seed, sampler=sampler)
     writes = Writes(monkeypatch)
     claim_all(undisturbed)
     expected = facts(undisturbed)
     for deadly in range(1, writes.count, every):
         folder = f"killed-{deadly}"
-        open_study(folder, sampler=sampler)
+        open_study(folder, seed, sampler=sampler)
         writes.die_at(deadly)
         with pytest.raises(KilledError):
-            claim_all(open_study(folder, sampler=sampler))
+            claim_all(open_study(folder, seed, sampler=sampler))
         writes.die_at(None)
-        resumed = open_study(folder, sampler=sampler)
+        resumed = open_study(folder, seed, sampler=sampler)
         resumed.lose_all()
         claim_all(resumed)
         assert facts(resumed) == expected, f"killed at write {deadly}"

@@ -19,7 +19,7 @@ import optuna
 from filelock import FileLock
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
 from quietspike.core.seeds import derive_seed
@@ -102,6 +102,7 @@ class SearchStudy:
                 placement = self.space.placement(trial.params)
                 earlier = tried.get(placement)
                 if earlier is None:
+                    self._inherit(trials, trial, placement)
                     trial.set_user_attr("worker", who_am_i())
                     return Claim(trial.number, placement)
                 trial.set_user_attr("repeats", earlier.number)
@@ -171,6 +172,13 @@ class SearchStudy:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(placement for placement in shuffled if placement not in tried)
+
+    def _inherit(self, trials: list[FrozenTrial], trial: Trial, placement: Placement) -> None:
+        """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
+        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._placement(t) == placement)
+        for key, value in next((t.system_attrs for t in lost), {}).items():
+            if key != "fixed_params":  # which a queued trial has of its own
+                self.storage.set_trial_system_attr(trial._trial_id, key, value)
 
     def _lose(self, trial: FrozenTrial, blame: bool) -> None:
         """Give up a running trial.
