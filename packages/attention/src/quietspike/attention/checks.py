@@ -1,4 +1,4 @@
-"""What an attention refuses beyond core's checks: a site it cannot stand at, a kernel or a reduction out of its range.
+"""What an attention refuses beyond core's checks: a site it cannot stand at, a kernel without a centre.
 
 Each raises one line, a ``ValueError``; a placement adds the site.
 """
