@@ -142,7 +142,6 @@ def test_layers_come_as_they_run_and_what_sees_the_frames_multiplies():
 
 def test_a_layer_without_input_has_its_parameters():
     network = Conv3(input_shape=(2, 8, 8), steps=2, classes=3, widths=(2, 2, 2), hidden=(4,))
-    network.register_module("unused", None)
     network.spare = nn.Module()
     network.spare.conv = nn.Conv2d(2, 3, 3)
     network.forward = lambda frames: network.block1(frames).mean((0, 3, 4))

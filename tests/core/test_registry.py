@@ -151,9 +151,12 @@ def test_a_registered_plugin_goes_before_an_installed_one(toys, distribution):
     [
         ("alpha_missing:PLUGIN", "No module named 'alpha_missing'"),
         ("json:missing", "module 'json' has no attribute 'missing'"),
+        ("alpha_broken:PLUGIN", "it needs a licence"),
     ],
 )
-def test_a_plugin_that_cannot_be_imported_names_its_owner(toys, distribution, target, reason):
+def test_a_plugin_that_cannot_be_imported_names_its_owner(toys, distribution, target, reason, tmp_path, monkeypatch):
+    (tmp_path / "alpha_broken.py").write_text('raise RuntimeError("it needs a licence")\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     distribution("alpha", {"one": target})
     with pytest.raises(QuietspikeError) as caught:
         toys.get("one")

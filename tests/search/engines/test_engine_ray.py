@@ -1,11 +1,13 @@
 """The engine ``ray``: the same search as with ``optuna``, and what it makes of kills and failures."""
 
 import re
+import subprocess
+import sys
 
 import psutil
 import pytest
 
-from .conftest import STOPPED
+from .conftest import PATIENCE, STOPPED
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
 
@@ -147,6 +149,39 @@ def test_trials_that_raise_or_turn_nan_are_recorded_and_the_search_goes_on(new_s
     assert any("DivergedError" in str(reason) for reason in reasons[1])
     assert [run.info.status for run in both[1].runs("trial")] == [run.info.status for run in both[0].runs("trial")]
     both[1].assert_nothing_runs()
+
+
+INITIALISED = """
+import os, sys
+import ray
+from pathlib import Path
+from quietspike.search import load_experiment, run_search
+
+if __name__ == "__main__":
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    result = run_search(load_experiment(Path(sys.argv[1]), ["--output", "here"]))
+    assert ray.is_initialized(), "it was not the search's to end"
+    print(len(result.trials), sorted(os.listdir("here")))
+"""
+
+
+@pytest.mark.slow
+def test_a_relative_folder_in_a_ray_that_runs_already(new_search):
+    search = new_search(
+        search={**RAY, "trials": 3, "candidates": ["none", "ta"]}, confirm={"seeds": 1, "uniform": ["ta"]}
+    )
+    folder = search.file.parent
+    done = subprocess.run(
+        [sys.executable, "-c", INITIALISED, search.file],
+        cwd=folder,
+        env=search.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"3 {sorted(['artifacts', search.folder.name, 'mlflow.db', 'mlflow.db.lock'])}\n"
+    assert (folder / "here" / search.folder.name / "pareto.svg").exists()
 
 
 @pytest.mark.slow

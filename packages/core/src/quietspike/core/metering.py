@@ -95,7 +95,7 @@ def is_neuron(module: nn.Module) -> bool:
     """Whether a module fits the ``Neuron`` contract and is no block of synapses and neurons that fits it too."""
     if not isinstance(module, Neuron):
         return False
-    outside = (inner for name, inner in module.named_modules() if name and not name.startswith("membrane"))
+    outside = (inner for name, inner in module.named_modules() if name and name.split(".")[0] != "membrane")
     return not any(isinstance(inner, Neuron | nn.Conv2d | nn.Linear) for inner in outside)
 
 
