@@ -104,3 +104,20 @@ def test_torchs_own_subset_is_a_split():
 def test_an_empty_split_is_refused():
     with pytest.raises(DataError, match=r"^a split without samples cannot be cut into batches$"):
         next(Batches(Numbered(0), 4).epoch())
+
+
+class Drawn(Numbered):
+    """Its class is the epoch."""
+
+    def at_epoch(self, number):
+        drawn = Drawn(self.count)
+        drawn.epoch = number
+        return drawn
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0], self.epoch
+
+
+def test_a_split_that_differs_between_epochs_is_asked_for_each():
+    batches = Batches(Drawn(5), 2, seed=0)
+    assert [order(batches, epoch) for epoch in (0, 3, 3)] == [[0] * 5, [3] * 5, [3] * 5]

@@ -11,6 +11,7 @@ from torch import Tensor
 from quietspike.core.contracts import FrameSplit
 from quietspike.core.errors import DataError
 from quietspike.core.seeds import derive_seed
+from quietspike.core.voting import ONE_CLIP, Voting
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,14 @@ class Batches:
     size: int
     seed: int | None = None
 
+    @property
+    def voting(self) -> Voting:
+        """How the clips of a sample decide on it."""
+        voting: Voting = getattr(self.split, "voting", ONE_CLIP)
+        return voting
+
     def epoch(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch.
+        """The batches of one epoch; of a split that differs between epochs, as it is in that one.
 
         Shape:
             frames [T, B, C, H, W] float32 and classes [B] int64.
@@ -37,7 +44,9 @@ class Batches:
         Raises:
             DataError: if the split is empty.
         """
-        count = len(self.split)
+        at_epoch = getattr(self.split, "at_epoch", None)
+        split = self.split if at_epoch is None else at_epoch(number)
+        count = len(split)
         if count == 0:
             raise DataError("a split without samples cannot be cut into batches")
         if self.seed is None:
@@ -50,15 +59,16 @@ class Batches:
             starts.pop()
         for start, end in zip(starts, [*starts[1:], count], strict=True):
             indices = order[start:end]
-            yield self._collate(indices.tolist())
+            yield _collate(split, indices.tolist())
 
-    def _collate(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        fetch_all = getattr(self.split, "__getitems__", None)
-        fetched = [self.split[index] for index in indices] if fetch_all is None else fetch_all(indices)
-        if isinstance(fetched, tuple):
-            frames, labels = fetched
-        else:
-            frames = torch.stack([torch.as_tensor(frame) for frame, _ in fetched])
-            labels = [label for _, label in fetched]
-        frames = torch.as_tensor(frames, dtype=torch.float32)
-        return frames.transpose(0, 1).contiguous(), torch.as_tensor(labels, dtype=torch.int64)
+
+def _collate(split: FrameSplit, indices: list[int]) -> tuple[Tensor, Tensor]:
+    fetch_all = getattr(split, "__getitems__", None)
+    fetched = [split[index] for index in indices] if fetch_all is None else fetch_all(indices)
+    if isinstance(fetched, tuple):
+        frames, labels = fetched
+    else:
+        frames = torch.stack([torch.as_tensor(frame) for frame, _ in fetched])
+        labels = [label for _, label in fetched]
+    frames = torch.as_tensor(frames, dtype=torch.float32)
+    return frames.transpose(0, 1).contiguous(), torch.as_tensor(labels, dtype=torch.int64)

@@ -13,6 +13,7 @@ from quietspike.core.errors import DataError
 from quietspike.core.metering import CostMeter
 from quietspike.core.modes import evaluating
 from quietspike.core.recipe import Recipe
+from quietspike.core.voting import ONE_CLIP, Voting
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Evaluation:
     """What a split shows of a network.
 
     Args:
-        loss: mean over the samples.
-        accuracy: share of samples whose highest score is their class, 0..1.
-        cost: mean cost of a sample.
+        loss: mean over the samples, and over a sample's clips.
+        accuracy: share of samples whose highest score is their class, 0..1; of samples of several clips, by their vote.
+        cost: mean cost of a sample, and of a sample's clips.
     """
 
     loss: float
@@ -32,21 +33,28 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe, device: torch.device
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    device: torch.device,
+    voting: Voting = ONE_CLIP,
 ) -> Evaluation:
     """Run a network over batches in evaluation mode; afterwards each of its modules is in the mode that it was in.
 
     Raises:
         DataError: if there is no batch.
     """
-    loss, right, count = 0.0, 0, 0
+    loss, count = 0.0, 0
+    clips: list[tuple[Tensor, Tensor]] = []
     with evaluating(network), CostMeter(network) as meter:
         for frames, labels in batches:
             frames, labels = frames.to(device), labels.to(device)
             scores = network(frames)
             loss += float(recipe.loss_of(scores, labels)) * len(labels)
-            right += int((scores.argmax(1) == labels).sum())
+            clips.append((scores.cpu(), labels.cpu()))
             count += len(labels)
     if count == 0:
         raise DataError("there is no sample to evaluate on")
-    return Evaluation(loss / count, right / count, meter.cost())
+    scores, labels = (torch.cat(column) for column in zip(*clips, strict=True))
+    right = voting.count_right(scores, labels)
+    return Evaluation(loss / count, right * voting.clips / count, meter.cost())

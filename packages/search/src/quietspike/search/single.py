@@ -140,7 +140,7 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     load_weights(network, tensors, str(path))
     device = resolve_device(experiment.device)
     batches = Batches(dataset.split(split), experiment.train.batch_size)
-    shown = evaluate(network.to(device), batches.epoch(), experiment.train, device)
+    shown = evaluate(network.to(device), batches.epoch(), experiment.train, device, batches.voting)
     summary = f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
