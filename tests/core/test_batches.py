@@ -107,17 +107,18 @@ def test_an_empty_split_is_refused():
 
 
 class Drawn(Numbered):
-    """Its class is the epoch."""
+    """Its class tells epoch and seed."""
 
-    def at_epoch(self, number):
+    def at_epoch(self, number, seed):
         drawn = Drawn(self.count)
-        drawn.epoch = number
+        drawn.drawn = 10 * number + seed
         return drawn
 
     def __getitem__(self, index):
-        return super().__getitem__(index)[0], self.epoch
+        return super().__getitem__(index)[0], self.drawn
 
 
 def test_a_split_that_differs_between_epochs_is_asked_for_each():
-    batches = Batches(Drawn(5), 2, seed=0)
-    assert [order(batches, epoch) for epoch in (0, 3, 3)] == [[0] * 5, [3] * 5, [3] * 5]
+    batches = Batches(Drawn(5), 2, seed=4)
+    assert [order(batches, epoch) for epoch in (0, 3, 3)] == [[4] * 5, [34] * 5, [34] * 5]
+    assert order(Batches(Drawn(5), 2), epoch=2) == [20] * 5

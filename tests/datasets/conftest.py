@@ -3,14 +3,38 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.lib.recfunctions  # tonic takes it for imported
 import pytest
+import tonic
 
-from quietspike.datasets import DigitsDVS
+from quietspike.datasets import DigitsDVS, make_events
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A source of recordings that a test has made."""
+
+    labels: tuple
+    recordings: tuple
+    identity: str = "given"
+
+    def read(self, wanted):
+        for place in wanted:
+            yield self.recordings[place]
+
+
+def random_events(seed, number=50, size=(34, 34), duration=300_000, first=0):
+    """In order of time, from the first microsecond to the last of the duration."""
+    random = np.random.default_rng(seed)
+    t = np.sort(random.integers(0, duration, number))
+    t[[0, -1]] = 0, duration - 1
+    return make_events(random.integers(0, size[0], number), random.integers(0, size[1], number), first + t, t % 2)
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +77,30 @@ def python():
     return start
 
 
+def mistakes(errors):
+    """What a process said on standard error, but that it takes its time."""
+    return [line for line in errors.splitlines() if "building the cache" not in line]
+
+
+def write(path, data):
+    """A file's bytes or text, and the folders it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def tuples(events):
+    """As the writers of formats take them."""
+    return [event.tolist() for event in events]
+
+
 @pytest.fixture
-def write_bin():
-    """Write a recording in N-MNIST's published format: 40 bits an event, x, y, polarity and 23 bits of time."""
+def tonics(monkeypatch):
+    """What tonic's own class reads out of a folder that it takes for its download: events and targets, by file."""
 
-    def write(path, x, y, t, p):
-        x, y, t, p = (np.asarray(column, dtype=np.int64) for column in (x, y, t, p))
-        columns = [x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.stack(columns, axis=1).astype(np.uint8).tofile(path)
+    def read(kind, folder, **options):
+        monkeypatch.setattr(getattr(tonic.datasets, kind), "_check_exists", lambda self: True)
+        dataset = getattr(tonic.datasets, kind)(save_to=str(folder), **options)
+        return {Path(path): dataset[index] for index, path in enumerate(dataset.data)}
 
-    return write
+    return read

@@ -10,6 +10,11 @@ from quietspike.datasets.events import EVENT, as_events, inside, make_events, sl
 TIMES = hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 50))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled():
+    slice_by_time(numbered(np.arange(2)), 0, 1)  # or the first example would take too long
+
+
 def numbered(times):
     """Events that carry their position as x."""
     return make_events(np.arange(len(times)), np.zeros(len(times)), times, np.ones(len(times)))
@@ -91,10 +96,24 @@ def test_sorting_is_stable_and_loses_nothing(times):
 @given(TIMES, st.integers(0, 50), st.integers(0, 50))
 def test_slices_are_half_open_and_add_up(times, start, stop):
     start, stop = sorted((start, stop))
-    events = numbered(times)
+    events = sort_by_time(numbered(times))
     parts = [slice_by_time(events, 0, start), slice_by_time(events, start, stop), slice_by_time(events, stop, 51)]
-    assert sum(map(len, parts)) == len(events)
-    assert all(start <= t < stop for t in parts[1]["t"])
+    assert np.array_equal(np.concatenate(parts), events)
+    assert parts[1]["t"].tolist() == [t for t in sorted(times.tolist()) if start <= t < stop]
+
+
+def test_a_slice_is_a_view():
+    events = numbered(np.arange(5))
+    assert np.shares_memory(slice_by_time(events, 1, 3), events)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "kept"),
+    [(-(2**63), 2**63, [0, 1, 2]), (-(2**63), 2**63 - 1, [0, 1]), (2**63 - 1, 2**63, [2]), (4, 4, []), (5, 4, [])],
+)
+def test_slices_reach_to_the_ends_of_64_bits(start, stop, kept):
+    events = numbered(np.array([-(2**63), 4, 2**63 - 1], dtype=np.int64))
+    assert slice_by_time(events, start, stop)["x"].tolist() == kept
 
 
 def test_events_off_the_sensor_are_dropped():

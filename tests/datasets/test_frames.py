@@ -5,8 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from quietspike.core import OptionError
-from quietspike.datasets import EVENT, Framing, make_events, read_bin, to_frames
-from quietspike.datasets.frames import frame_all
+from quietspike.datasets import EVENT, Framing, make_events, read_recording, to_frames
 
 SENSOR = (7, 5, 2)
 EVENT_ROWS = st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1000), st.integers(0, 1))
@@ -122,7 +121,7 @@ def test_tonic_makes_the_same_frames_of_real_recordings(recordings_of_nmnist):
 @pytest.fixture
 def recordings_of_nmnist(recordings):
     folder = recordings("nmnist-small")
-    return [read_bin(folder / f"{number}.bs2") for number in range(1, 21)]
+    return [read_recording(folder / f"{number}.bs2").events for number in range(1, 21)]
 
 
 @pytest.mark.parametrize("by", ["time", "count"])
@@ -177,6 +176,17 @@ def test_windows_agree_with_pythons_integers(times, steps, window, known):
     assert frames[:, 1, 0, 0].tolist() == expected.tolist()
 
 
+@JIT
+@given(recordings(), st.integers(1, 5), st.integers(1, 300), st.integers(-100, 1100), st.integers(1, 1200))
+def test_a_span_cuts_a_clip_out_of_a_recording_of_any_order(events, steps, window, first, length):
+    for framing in (Framing(steps, window_us=window), Framing(steps)):
+        cut = events[(events["t"] >= first) & (events["t"] < first + length)]
+        width = window if framing.window_us else length / steps
+        edges = first + width * np.arange(steps + 1.0)
+        expected = by_histogram(cut, edges)
+        assert (to_frames(events, SENSOR, framing, span=(first, first + length)) == expected).all()
+
+
 def test_a_span_ends_before_its_last_window_does():
     events = make_events([0] * 3, [0] * 3, [0, 14, 15], [1] * 3)
     frames = to_frames(events, SENSOR, Framing(2, window_us=10), span=(np.int64(0), np.int64(15)))
@@ -200,13 +210,6 @@ def test_an_odd_polarity_byte_stays_inside_the_frame():
     events = make_events([0], [0], [0], [1])
     events["p"] = 200
     assert to_frames(events, SENSOR, Framing(1))[0, 1, 0, 0] == 1
-
-
-def test_many_recordings_are_stacked():
-    one, two = make_events([0], [0], [0], [1]), make_events([6], [4], [0], [0])
-    frames = frame_all(iter([one, two]), 2, SENSOR, Framing(3))
-    assert frames.shape == (2, 3, 2, 5, 7)
-    assert (frames[1] == to_frames(two, SENSOR, Framing(3))).all()
 
 
 @pytest.mark.parametrize(

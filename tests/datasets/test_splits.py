@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from quietspike.core import OptionError
 from quietspike.datasets import hold_out, stratified_sample
-from quietspike.datasets.splits import HoldOut, limited
+from quietspike.datasets.splits import limited
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=80)
 SEEDS = st.integers(0, 2**32)
@@ -45,29 +45,6 @@ def test_a_share_is_a_share_of_all():
 def test_shares_and_numbers_of_every_type(held, number):
     rest, out = hold_out([0] * 10, held, seed=0)
     assert (len(rest), len(out)) == (10 - number, number)
-
-
-def test_training_samples_divide_and_test_samples_stay():
-    labels = np.arange(40) % 4
-    division = HoldOut(validation=0.25, seed=3)
-    train, validation = (division.indices(labels, name) for name in ("train", "validation"))
-    assert [part.tolist() for part in (train, validation)] == [part.tolist() for part in hold_out(labels, 0.25, 3)]
-    assert division.indices(labels, "test").tolist() == list(range(40))
-
-
-@pytest.mark.parametrize(
-    ("validation", "seed", "message"),
-    [
-        (0, 0, "validation=0: leaves a split without samples"),
-        (1.0, 0, "validation=1.0: leaves a split without samples"),
-        (1.5, 0, "validation=1.5: must be a finite number from 0 to 1"),
-        (0.5, -1, "seed=-1: must be a whole number of at least 0"),
-        (0.5, None, "seed=None: must be a whole number of at least 0"),
-    ],
-)
-def test_a_division_that_cannot_be_is_refused(validation, seed, message):
-    with pytest.raises(OptionError, match=f"^{message}"):
-        HoldOut(validation, seed)
 
 
 def test_the_seed_alone_decides():

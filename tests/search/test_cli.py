@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, Placement
+from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, Placement
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import evaluate
 from quietspike.core.networks import build_network
@@ -32,7 +32,7 @@ from quietspike.search.cli import main
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 
-COMMANDS = ["search", "train", "evaluate", "report", "sites", "list", "ui"]
+OWN_COMMANDS = ["search", "train", "evaluate", "report", "sites", "list", "ui"]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def mistake(say):
 def test_help_names_the_commands(say):
     code, out, _ = say("--help")
     assert code == 0
-    assert all(any(line.strip().startswith(f"{command} ") for line in out) for command in COMMANDS)
+    assert all(any(line.strip().startswith(f"{command} ") for line in out) for command in OWN_COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["search", "train", "report", "sites", "ui"])
@@ -91,6 +91,22 @@ def test_help_of_a_command_names_the_keys(say, command):
     for key in ("--seed: 0", "--dataset: required", "--train.epochs: 10", "--search.sampler: ", "--tracking.uri: null"):
         assert key in text
     assert "_pydantic" not in text
+
+
+def test_a_command_of_another_package_gets_what_stands_behind_it(say, mistake, monkeypatch):
+    def greet(words, console):
+        console.print(" ".join(words))
+        return 3
+
+    COMMANDS.register("greet", greet)
+    try:
+        assert say("greet", "--some", "words") == (3, ["--some words"], [])
+        assert "    greet     quietspike greet --help (registered in this process)" in say("--help")[1]
+        assert mistake("great") == "command: no 'great'; did you mean 'greet'?"
+    finally:
+        COMMANDS._registered.clear()
+    monkeypatch.setattr(COMMANDS, "_found", dict)
+    assert mistake("data", "list") == "command: no 'data': pip install quietspike-datasets"
 
 
 def test_version_is_that_of_the_distribution(say):

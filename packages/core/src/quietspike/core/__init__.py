@@ -4,11 +4,12 @@ from quietspike.core.choice import Choice
 from quietspike.core.contracts import AttentionMacs, Site
 from quietspike.core.errors import CheckpointError, DataError, OptionError, QuietspikeError, UnknownNameError
 from quietspike.core.placement import Placement, list_sites
-from quietspike.core.registry import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, Registry
+from quietspike.core.registry import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, Registry
 
 __all__ = [
     "ATTENTION",
     "BACKBONES",
+    "COMMANDS",
     "DATASETS",
     "ENGINES",
     "NEURONS",

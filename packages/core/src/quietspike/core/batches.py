@@ -45,7 +45,7 @@ class Batches:
             DataError: if the split is empty.
         """
         at_epoch = getattr(self.split, "at_epoch", None)
-        split = self.split if at_epoch is None else at_epoch(number)
+        split = self.split if at_epoch is None else at_epoch(number, self.seed or 0)
         count = len(split)
         if count == 0:
             raise DataError("a split without samples cannot be cut into batches")
@@ -70,5 +70,5 @@ def _collate(split: FrameSplit, indices: list[int]) -> tuple[Tensor, Tensor]:
     else:
         frames = torch.stack([torch.as_tensor(frame) for frame, _ in fetched])
         labels = [label for _, label in fetched]
-    frames = torch.as_tensor(frames, dtype=torch.float32)
-    return frames.transpose(0, 1).contiguous(), torch.as_tensor(labels, dtype=torch.int64)
+    frames = torch.as_tensor(frames).transpose(0, 1).contiguous().to(torch.float32)  # moved while they are small
+    return frames, torch.as_tensor(labels, dtype=torch.int64)

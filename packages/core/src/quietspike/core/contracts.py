@@ -107,9 +107,9 @@ class FrameSplit(Protocol):
 
     Three things are optional. ``__getitems__(indices)``, torch's batched fetch, gives a list of samples, as torch's
     ``Subset`` does, or the tuple of frames [B, T, C, H, W] and classes [B], which saves the stacking.
-    ``at_epoch(number)`` is for splits that draw slices or augment: the split as it is in that epoch, the same whenever
-    it is asked for. ``voting``, a ``quietspike.core.voting.Voting``, says how many clips that follow one another are
-    one sample, and when that is right.
+    ``at_epoch(number, seed)`` is for splits that draw slices or augment: the split as a run of that seed sees it in
+    that epoch, the same whenever it is asked for. ``voting``, a ``quietspike.core.voting.Voting``, says how many clips
+    that follow one another are one sample, and when that is right.
     """
 
     def __len__(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import nn
 
@@ -87,3 +87,5 @@ BACKBONES: Modules = Registry("backbones", "quietspike-core")
 ATTENTION: Modules = Registry("attention", "quietspike-attention")
 DATASETS: Registry[Callable[..., EventDataset]] = Registry("datasets", "quietspike-datasets")
 ENGINES: Registry[Callable[..., Engine]] = Registry("engines", "quietspike-search")
+COMMANDS: Registry[Callable[[Sequence[str], Any], int]] = Registry("commands", "quietspike-datasets")
+"""Of ``quietspike`` on the command line: called with the words behind the command and a ``rich.console.Console``."""

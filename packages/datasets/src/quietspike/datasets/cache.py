@@ -1,38 +1,43 @@
-"""Arrays that are costly to build, kept on disk and read from there through memory maps."""
+"""The folder of the cache: where entries lie, which there are, and how they go."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import mmap
 import os
 import re
 import shutil
-import tempfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from quietspike.core.errors import DataError
 from quietspike.datasets.locks import locked
 
-Array: TypeAlias = npt.NDArray[Any]
-
-FORMAT = 1
+FORMAT = 2
 """Version of an entry's layout; a part of every key, so that other versions' entries are not looked at."""
 
-_MANIFEST = "manifest.json"
-_logger = logging.getLogger(__name__)
+KEY_FILE = "key.json"
+LOCK_SUFFIX = ".lock"
 
 
-class DamagedEntryError(DataError):
-    """A cache entry that is not what was written."""
+@dataclass(frozen=True)
+class Entry:
+    """What one key has in the cache.
+
+    Args:
+        folder: of the entry.
+        key: what shaped it; empty where the entry is damaged or of another version.
+        bytes: that it takes on disk.
+        modified: when it was last written to, in seconds since 1970.
+    """
+
+    folder: Path
+    key: Mapping[str, Any]
+    bytes: int
+    modified: float
 
 
 def cache_folder() -> Path:
@@ -43,46 +48,47 @@ def cache_folder() -> Path:
     return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"), "quietspike")
 
 
-def cached(key: Mapping[str, Any], build: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-    """The arrays of a key, memory-mapped for reading; built first if no whole entry is there.
+def entry_text(key: Mapping[str, Any]) -> str:
+    """A key as the text that its entry carries."""
+    return json.dumps({"format": FORMAT, **key}, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-    Among processes that ask for one key at once, one builds and the others wait. An entry appears by a rename, so one
-    whose builder was killed is never seen; one that is damaged later is found by its checksums, reported through
-    ``logging`` and built again. A cache that is whole is read without being written to.
 
-    Args:
-        key: plain data (JSON) on which the arrays depend; ``key["name"]`` goes into the entry's folder name.
-        build: makes the arrays by name; no object arrays.
+def entry_folder(key: Mapping[str, Any]) -> Path:
+    """Where a key's entry lies; ``key["name"]`` stands in the folder's name."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(key.get("name", "arrays"))).lstrip(".")
+    return cache_folder() / f"{readable}-{hashlib.sha256(entry_text(key).encode()).hexdigest()[:16]}"
+
+
+def list_entries() -> list[Entry]:
+    """All entries, by name; nothing where there is no cache."""
+    return [_entry(path) for path in sorted(cache_folder().glob("*/")) if re.search(r"-[0-9a-f]{16}$", path.name)]
+
+
+def clear_entries(names: set[str] | None = None) -> list[Entry]:
+    """Remove entries of data sets of these names, or all; gives what was removed.
+
+    What a process has open stays readable to it, and is built again where it is asked for once more. What is being
+    built is waited for.
 
     Raises:
-        DataError: if the cache may not be read or cannot be written; names the folder and the variable that moves it.
+        DataError: if an entry cannot be removed.
     """
-    root = cache_folder()
-    text = json.dumps({"format": FORMAT, **key}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(key.get("name", "arrays"))).lstrip(".")
-    entry = root / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    try:
-        return _read(entry, text)
-    except (FileNotFoundError, NotADirectoryError, DamagedEntryError):
-        pass  # looked at again under the lock, where nobody else is at work on it
-    with ExitStack() as stack:
-        with _writing(root):
-            root.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(root / f"{entry.name}.lock"))
-        try:
-            return _read(entry, text)
-        except FileNotFoundError:
-            pass
-        except DamagedEntryError as damage:
-            _logger.warning("%s; building it again", damage)
-        arrays = build()
-        with _writing(root):
-            _write(entry, text, arrays)
-        return _read(entry, text)
+    cleared = [entry for entry in list_entries() if names is None or entry.folder.name.rpartition("-")[0] in names]
+    for entry in cleared:
+        lock = entry.folder.with_name(entry.folder.name + LOCK_SUFFIX)
+        with cache_errors(cache_folder()), locked(lock):
+            if entry.folder.is_dir():  # no other process was first
+                shutil.rmtree(entry.folder)
+    return cleared
 
 
 @contextmanager
-def _writing(root: Path) -> Iterator[None]:
+def cache_errors(root: Path) -> Iterator[None]:
+    """Say in one line that the cache cannot be written, and how to have it elsewhere.
+
+    Raises:
+        DataError: for an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -90,68 +96,11 @@ def _writing(root: Path) -> Iterator[None]:
         raise DataError(f"cannot write the cache {root}: {reason}; set QUIETSPIKE_CACHE to a folder for it") from error
 
 
-def _read(entry: Path, text: str) -> dict[str, Array]:
-    """Open an entry and check every byte of it; FileNotFoundError only if there is none at all."""
+def _entry(folder: Path) -> Entry:
     try:
-        entry.stat()
-        return _open(entry, text)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"cannot read the cache entry {entry}: {reason}; set QUIETSPIKE_CACHE to another folder"
-        ) from error
-
-
-def _open(entry: Path, text: str) -> dict[str, Array]:
-    try:
-        manifest = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != text:
-            raise DamagedEntryError(f"cache entry {entry} is damaged: {_MANIFEST} is of another key")
-        return {name: _read_array(entry / f"{name}.npy", facts) for name, facts in manifest["arrays"].items()}
-    except (DamagedEntryError, PermissionError):  # what may not be read may be whole
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedEntryError(f"cache entry {entry} is damaged: {type(error).__name__}: {error}") from error
-
-
-def _read_array(path: Path, facts: Mapping[str, int]) -> Array:
-    if _facts(path) != facts:
-        raise DamagedEntryError(f"cache entry {path.parent} is damaged: {path.name} is not what was written")
-    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
-
-
-def _write(entry: Path, text: str, arrays: Mapping[str, Array]) -> None:
-    """Write beside the entry and rename; the lock is held, so what a killed builder left can go."""
-    for leftover in entry.parent.glob(f".{entry.name}.*"):
-        _remove(leftover)
-    _remove(entry)
-    folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
-    try:
-        facts = {}
-        for name, array in arrays.items():
-            path = folder / f"{name}.npy"
-            np.save(path, np.ascontiguousarray(array), allow_pickle=False)
-            facts[name] = _facts(path)
-        (folder / _MANIFEST).write_text(json.dumps({"key": text, "arrays": facts}), encoding="utf-8")
-        folder.chmod(0o755)  # mkdtemp's are for their owner alone; a cache may be shared
-        folder.rename(entry)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """A folder with all in it; or a file or link that lies in its place; or nothing."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _facts(path: Path) -> dict[str, int]:
-    """What tells a whole file from a damaged one, header and all; a flipped bit shows in the checksum alone."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return {"bytes": len(content), "crc32": zlib.crc32(content)}
+        key = json.loads((folder / KEY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        key = {}
+    facts = [path.stat() for path in folder.iterdir() if path.is_file()]
+    modified = max((fact.st_mtime for fact in facts), default=folder.stat().st_mtime)
+    return Entry(folder, key if isinstance(key, dict) else {}, sum(fact.st_size for fact in facts), modified)

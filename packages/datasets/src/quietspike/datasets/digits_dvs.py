@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from quietspike.core.checks import check_whole
-from quietspike.core.contracts import SplitName
-from quietspike.core.errors import DataError, OptionError, unknown_name
-from quietspike.datasets.cache import cached
+from quietspike.core.errors import OptionError
 from quietspike.datasets.camera import Camera, pixel_thresholds, record
 from quietspike.datasets.events import Events
-from quietspike.datasets.frames import Framing, SensorSize, frame_all
-from quietspike.datasets.loading import FrameArrays
+from quietspike.datasets.framed import FramedRecordings, Options, Part, signature_with_options
 from quietspike.datasets.saccades import DURATION_US, log_views, moving_views, saccade_path
-from quietspike.datasets.splits import hold_out, stratified_sample
+from quietspike.datasets.splits import Indices, hold_out, stratified_sample
 
 SAMPLES = 1797
+_CLASSES = tuple("0123456789")
 
 _REVISION = 1  # of what is generated: raise it with every change of the scene or the camera, or old caches would stay
+_BATCH = 64  # digits that are generated one after the other
 _INTERVAL_US = 1_000  # the image moves by less than a tenth of a pixel meanwhile, at the default size
 _IMAGE_SHARE = 0.8  # of the sensor's side that the image takes
 _REACH_SHARE = 0.2  # of the sensor's side that the saccades reach
 _FLOOR = 0.1  # intensity of the dark background, so a contrast of ten
 
 
-class DigitsDVS:
+@dataclass(frozen=True)
+class DigitsSource:
+    """Some digits in front of a camera.
+
+    Args:
+        indices: which, in scikit-learn's order.
+        labels: their classes.
+        size: the sensor's side in pixels.
+        camera: that films them all.
+        seed: of the camera's pixels and the noise.
+    """
+
+    indices: tuple[int, ...]
+    labels: tuple[int, ...]
+    size: int
+    camera: Camera
+    seed: int
+
+    @property
+    def identity(self) -> str:
+        """All that the events follow from."""
+        return f"{_REVISION} {self}"
+
+    def read(self, wanted: Sequence[int]) -> Iterator[Events]:
+        """Film digits; each one's noise is its own, whichever others are asked for."""
+        from sklearn.datasets import load_digits
+
+        images = load_digits().images / 16
+        times = np.arange(0, DURATION_US + 1, _INTERVAL_US)
+        path = saccade_path(times, _REACH_SHARE * self.size)
+        cells = images.shape[1]
+        scale = _IMAGE_SHARE * self.size / cells
+        columns, rows = (moving_views(cells, self.size, scale, offsets) for offsets in path.T)
+        thresholds = pixel_thresholds(self.camera, self.size, self.size, np.random.default_rng([self.seed]))
+        for place in wanted:
+            index = self.indices[place]
+            levels = log_views(images[index], rows, columns, _FLOOR)
+            yield record(levels, times, thresholds, self.camera, np.random.default_rng([self.seed, index]))
+
+
+class DigitsDVS(FramedRecordings):
     """The embedded data set: no download, no recording; 1,797 digits of ten classes, generated and cached at first use.
 
     An 8x8 image (scikit-learn's ``load_digits``) is enlarged by bicubic interpolation to 4/5 of the sensor's side and
@@ -35,24 +75,24 @@ class DigitsDVS:
     become frames by time, ``steps`` windows over these 300 ms.
 
     Args:
-        steps: T, the frames of a sample.
         size: the sensor's side in pixels.
         threshold: contrast (change of log intensity) that makes an event.
         mismatch: standard deviation of the pixels' thresholds, relative to ``threshold``.
         noise_hz: background events of each pixel a second.
         refractory_us: microseconds in which a pixel that fired does not fire again.
-        binary: mark a pixel with 1 however many events it has in a step; else count them.
-        seed: of the camera's pixels, the noise and the splits.
         train: samples to train with.
         validation: samples to validate with.
         test: samples to test with; the three never share one, and each holds the classes in their share.
+        seed: of the camera's pixels, the noise and the splits.
+        options: as ``quietspike.datasets.framed.Options``.
 
     Raises:
+        UnknownNameError: for an option that there is not.
         OptionError: if a value is out of its range.
     """
 
-    classes: tuple[str, ...] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-    sensor_size: SensorSize = (20, 20, 2)
+    classes = _CLASSES
+    origin = "generated"
     citation = (
         "Alpaydin, E. and Kaynak, C. (1998). Optical Recognition of Handwritten Digits. UCI Machine Learning "
         "Repository. https://doi.org/10.24432/C50P49. Seen through a camera simulated after Rebecq et al. (2018), "
@@ -62,86 +102,50 @@ class DigitsDVS:
     def __init__(
         self,
         *,
-        steps: int = 8,
         size: int = 20,
         threshold: float = 0.3,
         mismatch: float = 0.05,
         noise_hz: float = 1.0,
         refractory_us: int = 1000,
-        binary: bool = False,
-        seed: int = 0,
         train: int = 1000,
         validation: int = 297,
         test: int = 500,
+        seed: int = 0,
+        **options: Any,
     ) -> None:
         check_whole(train=train, validation=validation, test=test)
         check_whole(8, size=size)
-        check_whole(0, seed=seed)
         if train + validation + test > SAMPLES:
-            counts = f"train={train}, validation={validation}, test={test}"
-            raise OptionError(f"{counts} are {train + validation + test} samples, and there are {SAMPLES}")
-        self.framing = Framing(steps=steps, binary=binary)
-        self.camera = Camera(threshold, mismatch, refractory_us, noise_hz)
-        self.sensor_size = (size, size, 2)
-        self.steps = self.framing.steps
-        self.input_shape = self.framing.input_shape(self.sensor_size)
-        self._seed = seed
-        self._counts = {"train": train, "validation": validation, "test": test}
+            asked = f"train={train}, validation={validation}, test={test}"
+            raise OptionError(f"{asked} are {train + validation + test} samples, and there are {SAMPLES}")
+        chosen = Options.of("digits_dvs", {}, {**options, "seed": seed})
+        camera = Camera(threshold, mismatch, refractory_us, noise_hz)
+        counts: dict[Part, int] = {"train": train, "validation": validation, "test": test}
+        parts = {name: _sources(indices, size, camera, seed) for name, indices in _divide(counts, seed).items()}
+        super().__init__("digits_dvs", parts, (size, size, 2), _CLASSES, chosen, span=(0, DURATION_US))
 
-    def split(self, name: SplitName) -> FrameArrays:
-        """The samples of ``train``, ``validation`` or ``test``; generates all of them if no cache holds them.
 
-        Raises:
-            UnknownNameError: if it is none of the three.
-            DataError: if the cache cannot be written.
-        """
-        if name not in self._counts:
-            raise unknown_name("digits_dvs: split", name, self._counts)
-        key = {
-            "name": "digits_dvs",
-            "revision": _REVISION,
-            "size": self.sensor_size[0],
-            "camera": asdict(self.camera),
-            "framing": asdict(self.framing),
-            "seed": self._seed,
-        }
-        arrays = cached(key, self._build)
-        labels = arrays["labels"]
-        rest, test = hold_out(labels, self._counts["test"], self._seed)
-        rest_labels = labels[rest]
-        stay, held = hold_out(rest_labels, self._counts["validation"], self._seed)
-        train = stay[stratified_sample(rest_labels[stay], self._counts["train"], self._seed)]
-        indices = {"train": rest[train], "validation": rest[held], "test": test}[name]
-        return FrameArrays(arrays["frames"], labels, indices)
+DigitsDVS.__signature__ = signature_with_options(DigitsDVS)  # type: ignore[attr-defined]
 
-    def recording(self, index: int) -> Events:
-        """The events of one of the 1,797 digits, in scikit-learn's order.
 
-        Raises:
-            DataError: if there is no such digit.
-        """
-        if not 0 <= index < SAMPLES:
-            raise DataError(f"digits_dvs: no recording {index}; there are 0 to {SAMPLES - 1}")
-        return next(self._recordings([index]))
+def _divide(counts: Mapping[Part, int], seed: int) -> dict[Part, Indices]:
+    """The digits of each split."""
+    labels = np.array(_labels())
+    rest, test = hold_out(labels, counts["test"], seed)
+    stay, held = hold_out(labels[rest], counts["validation"], seed)
+    train = stay[stratified_sample(labels[rest][stay], counts["train"], seed)]
+    return {"train": rest[train], "validation": rest[held], "test": test}
 
-    def _build(self) -> dict[str, np.ndarray]:
-        from sklearn.datasets import load_digits
 
-        recordings = self._recordings(range(SAMPLES))
-        frames = frame_all(recordings, SAMPLES, self.sensor_size, self.framing, span=(0, DURATION_US))
-        return {"frames": frames, "labels": load_digits().target.astype(np.int64)}
+def _sources(indices: Indices, size: int, camera: Camera, seed: int) -> list[DigitsSource]:
+    labels = _labels()
+    batches = [indices[start : start + _BATCH].tolist() for start in range(0, len(indices), _BATCH)]
+    return [
+        DigitsSource(tuple(batch), tuple(labels[index] for index in batch), size, camera, seed) for batch in batches
+    ]
 
-    def _recordings(self, indices: Iterable[int]) -> Iterator[Events]:
-        """One camera films every digit; each digit's noise is its own, whichever others are asked for."""
-        from sklearn.datasets import load_digits
 
-        images = load_digits().images / 16
-        size = self.sensor_size[0]
-        times = np.arange(0, DURATION_US + 1, _INTERVAL_US)
-        path = saccade_path(times, _REACH_SHARE * size)
-        cells = images.shape[1]
-        columns, rows = (moving_views(cells, size, _IMAGE_SHARE * size / cells, offsets) for offsets in path.T)
-        thresholds = pixel_thresholds(self.camera, size, size, np.random.default_rng([self._seed]))
-        for index in indices:
-            levels = log_views(images[index], rows, columns, _FLOOR)
-            yield record(levels, times, thresholds, self.camera, np.random.default_rng([self._seed, index]))
+def _labels() -> tuple[int, ...]:
+    from sklearn.datasets import load_digits
+
+    return tuple(load_digits().target.tolist())

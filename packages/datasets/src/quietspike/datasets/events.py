@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -80,8 +81,22 @@ def sort_by_time(events: Events) -> Events:
 
 
 def slice_by_time(events: Events, start: int, stop: int) -> Events:
-    """Events with start <= t < stop, in their order."""
-    return events[(events["t"] >= start) & (events["t"] < stop)]
+    """Events with start <= t < stop, of a recording in order of time; a view."""
+    last = np.iinfo(np.int64).max
+    return events[_find_time(events, start) : _find_time(events, stop) if stop <= last else None]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _find_time(events: Events, t: int) -> int:
+    """How many events came before a time; numpy's search would copy the column first."""
+    low, high = 0, len(events)
+    while low < high:
+        middle = (low + high) // 2
+        if events[middle]["t"] < t:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def inside(events: Events, width: int, height: int) -> Events:

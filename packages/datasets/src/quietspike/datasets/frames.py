@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -84,31 +83,16 @@ def to_frames(events: Events, sensor_size: SensorSize, framing: Framing, span: t
         span = _checked(span, framing)
     frames: Frames = np.zeros((framing.steps, *framing.input_shape(sensor_size)), dtype=np.uint8)
     width, height, _ = sensor_size
-    events = inside(events, width, height)
-    if not len(events):
-        return frames
+    most = 1 if framing.binary else _FULL
     if framing.by == "count":
-        events = sort_by_time(events)
-        steps = _steps_by_count(len(events), framing.steps)
-    else:
-        first, end = span or (int(events["t"].min()), int(events["t"].max()) + 1)
-        steps = _steps_by_time(events["t"], first, end, framing)
-    x, y, p = (np.ascontiguousarray(events[name]) for name in ("x", "y", "p"))
-    _accumulate(frames, steps, x, y, p, framing.downscale, 1 if framing.binary else _FULL)
-    return frames
-
-
-def frame_all(
-    recordings: Iterable[Events],
-    number: int,
-    sensor_size: SensorSize,
-    framing: Framing,
-    span: tuple[int, int] | None = None,
-) -> Frames:
-    """The frames of ``number`` recordings, [N, T, 2, H, W], read one at a time; see ``to_frames``."""
-    frames: Frames = np.zeros((number, framing.steps, *framing.input_shape(sensor_size)), dtype=np.uint8)
-    for index, events in enumerate(recordings):
-        frames[index] = to_frames(events, sensor_size, framing, span)
+        events = sort_by_time(inside(events, width, height))
+        _add_by_count(frames, events, framing.downscale, most)
+        return frames
+    first, end = span or _ends(events, width, height)
+    windows, recorded = _windows(first, end, framing), (first, end - 1)
+    outside = _add_by_time(frames, events, windows, recorded, (width, height), framing.downscale, most)
+    if span is None and outside:  # it is not in order, so these were not its ends
+        return to_frames(sort_by_time(events), sensor_size, framing)
     return frames
 
 
@@ -121,43 +105,82 @@ def _checked(span: tuple[int, int], framing: Framing) -> tuple[int, int]:
     return first, end
 
 
-def _steps_by_time(t: npt.NDArray[np.int64], first: int, end: int, framing: Framing) -> npt.NDArray[np.int64]:
-    """-1 before the first window, T after the last or the end.
+def _ends(events: Events, width: int, height: int) -> tuple[int, int]:
+    """When the first event on the sensor came and just after the last did, of a recording in order of time."""
+    first = _find_inside(events, 0, 1, width, height)
+    if first < 0:
+        return 0, 1
+    last = _find_inside(events, len(events) - 1, -1, width, height)
+    return int(events["t"][first]), max(int(events["t"][last]), int(events["t"][first])) + 1
 
-    Windows start at Python's integers, which neither round nor overflow; no event reaches those past 64 bits.
+
+def _windows(first: int, end: int, framing: Framing) -> npt.NDArray[np.int64]:
+    """When each window starts, and the last time that falls into the last one.
+
+    In Python's integers, which neither round nor overflow; no event reaches windows that start past 64 bits.
     """
     if framing.window_us is None:
         starts = [first + -(-k * (end - first) // framing.steps) for k in range(framing.steps)]
     else:
         starts = [first + k * framing.window_us for k in range(framing.steps)]
         end = min(end, starts[-1] + framing.window_us)
-    reached = np.array([start for start in starts if start <= _LATEST], dtype=np.int64)
-    steps = np.searchsorted(reached, t, side="right") - 1
-    steps[t > end - 1] = framing.steps
-    return steps
-
-
-def _steps_by_count(number: int, steps: int) -> npt.NDArray[np.int64]:
-    group = number // steps
-    if not group:
-        return np.full(number, steps - 1, dtype=np.int64)
-    return np.minimum(np.arange(number, dtype=np.int64) // group, steps - 1)
+    return np.array([*(start for start in starts if start <= _LATEST), end - 1], dtype=np.int64)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _accumulate(
+def _find_inside(events: Events, index: int, way: int, width: int, height: int) -> int:
+    """Index of the next event on the sensor, from an index on in one way or the other; -1 if there is none."""
+    while 0 <= index < len(events):
+        x, y = events[index]["x"], events[index]["y"]
+        if 0 <= x < width and 0 <= y < height:
+            return index
+        index += way
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_by_time(
     frames: Frames,
-    steps: npt.NDArray[np.int64],
-    x: npt.NDArray[np.int16],
-    y: npt.NDArray[np.int16],
-    p: npt.NDArray[np.uint8],
+    events: Events,
+    windows: npt.NDArray[np.int64],
+    recorded: tuple[int, int],
+    size: tuple[int, int],
     downscale: int,
     most: int,
-) -> None:
-    for i in range(len(steps)):
-        step = steps[i]
-        if 0 <= step < frames.shape[0]:
-            row, column = y[i] // downscale, x[i] // downscale
-            channel = 1 if p[i] else 0
-            if frames[step, channel, row, column] < most:
-                frames[step, channel, row, column] += 1
+) -> int:
+    """Count events of any order into their windows; gives the number on the sensor that were not recorded in that time.
+
+    Most events fall into the window of the one before, so that is looked at first.
+    """
+    count, (first, last), (width, height) = len(windows) - 1, recorded, size
+    outside, step, low, high = 0, -1, 1, 0
+    for event in events:
+        t, x, y = event["t"], event["x"], event["y"]
+        if x < 0 or x >= width or y < 0 or y >= height:
+            continue
+        if t < low or t > high:
+            outside += t < first or t > last
+            if t < windows[0] or t > windows[count]:
+                continue
+            step = np.searchsorted(windows[:count], t, side="right") - 1
+            low = windows[step]
+            high = windows[step + 1] - (step + 1 < count)
+        _add(frames[step], event["p"], y, x, downscale, most)
+    return outside
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_by_count(frames: Frames, events: Events, downscale: int, most: int) -> None:
+    steps = len(frames)
+    group = len(events) // steps
+    for index, event in enumerate(events):
+        step = min(index // group, steps - 1) if group else steps - 1
+        _add(frames[step], event["p"], event["y"], event["x"], downscale, most)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _add(frame: Frames, p: int, y: int, x: int, downscale: int, most: int) -> None:
+    row, column = (y, x) if downscale == 1 else (y // downscale, x // downscale)
+    channel = 1 if p else 0
+    if frame[channel, row, column] < most:
+        frame[channel, row, column] += 1

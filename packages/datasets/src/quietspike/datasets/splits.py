@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from quietspike.core.checks import check_between, check_whole
-from quietspike.core.contracts import SplitName
 from quietspike.core.errors import OptionError
 
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -65,31 +62,3 @@ def limited(labels: npt.ArrayLike, most: int | None, seed: int) -> Indices:
     """Indices of at most ``most`` samples, chosen as ``stratified_sample`` does; of all, where ``most`` is left out."""
     total = len(np.asarray(labels))
     return np.arange(total) if most is None or most >= total else stratified_sample(labels, most, seed)
-
-
-@dataclass(frozen=True)
-class HoldOut:
-    """How a data set of training and test samples gets its three splits.
-
-    Args:
-        validation: share of the training samples that is held out, above 0 and below 1.
-        seed: decides which.
-
-    Raises:
-        OptionError: if a value is out of its range.
-    """
-
-    validation: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_between(0, 1, validation=self.validation)
-        check_whole(0, seed=self.seed)
-        if self.validation in (0, 1):
-            raise OptionError(f"validation={self.validation}: leaves a split without samples")
-
-    def indices(self, labels: npt.ArrayLike, name: SplitName) -> Indices:
-        """A split's samples: all of the test samples' labels, or its part of the training samples' labels."""
-        if name == "test":
-            return np.arange(len(np.asarray(labels)))
-        return hold_out(labels, self.validation, self.seed)[name == "validation"]

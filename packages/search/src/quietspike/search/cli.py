@@ -16,13 +16,16 @@ from typing import NoReturn, get_args
 from rich.console import Console
 from rich.table import Table
 
-from quietspike.core import ATTENTION, BACKBONES, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
+from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment, describe_keys, load_experiment
 
 OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port")
 """What argparse knows; all other options are keys of the experiment."""
+
+ELSEWHERE = {"data": "quietspike-datasets"}
+"""Commands that another package brings."""
 
 STOPPED = "Stopped; all that had ended is kept, and the same command goes on from there"
 USER_MISTAKE = 2
@@ -57,11 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], console: Console) -> int:
+    if arguments and arguments[0] in COMMANDS.names():
+        return COMMANDS.get(arguments[0])(arguments[1:], console)
     words, overrides = _part_overrides(arguments)
     parser, commands = _parser()
     command = next((word for word in words if not word.startswith("-")), None)
+    if command in ELSEWHERE:
+        raise OptionError(f"command: no {command!r}: pip install {ELSEWHERE[command]}")
     if command is not None and command not in commands:
-        raise unknown_name("command", command, commands)
+        raise unknown_name("command", command, [*commands, *COMMANDS.names()])
     options = parser.parse_args(words)
     result: int = options.run(options, overrides, console)
     return result
@@ -141,7 +148,14 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser, and the names of its commands."""
-    parser = _Parser(prog="quietspike", allow_abbrev=False, description="Finds where attention belongs in an SNN.")
+    others = "".join(f"    {name:10}quietspike {name} --help ({COMMANDS.owner(name)})\n" for name in COMMANDS.names())
+    parser = _Parser(
+        prog="quietspike",
+        allow_abbrev=False,
+        description="Finds where attention belongs in an SNN.",
+        epilog=others and f"commands of other packages:\n{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"quietspike-search {version('quietspike-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

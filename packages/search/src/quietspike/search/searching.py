@@ -56,9 +56,8 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
     dataset = open_dataset(experiment)
-    with console.status("Preparing the data"):
-        for name in ("train", "validation", "test"):
-            dataset.split(name)
+    for name in ("train", "validation", "test"):  # once, before several processes ask for them
+        dataset.split(name)
     with _own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)

@@ -1,4 +1,4 @@
-"""Readers of recordings and of the lists that name them."""
+"""Lists that name recordings and their classes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from quietspike.core.errors import DataError
-from quietspike.datasets.events import Events, make_events
 
-_EVENT_BYTES = 5
-_OVERFLOW_ROW = 240
-_OVERFLOW_US = 1 << 13
 _NUMBER = re.compile("[0-9]{1,18}")  # as many digits as always fit into 64 bits
 
 
@@ -22,40 +16,6 @@ class Listed(NamedTuple):
 
     sample: int
     label: int
-
-
-def read_bin(path: Path) -> Events:
-    """Read a recording of N-MNIST or N-Caltech101 (``.bin``, ``.bs2``).
-
-    Five bytes an event: x, y, then one bit of polarity and 23 bits of microseconds, big end first. An event on row 240
-    is no event: the clock wrapped around there, and all times from it on grow by 2^13 µs.
-
-    Raises:
-        DataError: if the file cannot be read, is empty or holds clock overflows alone, or ends inside an event; names
-            the file and the byte offset.
-
-    Source:
-        Orchard et al. 2015, Converting static image datasets to spiking neuromorphic datasets using saccades.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    whole, rest = divmod(len(content), _EVENT_BYTES)
-    if rest:
-        raise DataError(
-            f"{path}: ends inside an event: {rest} of {_EVENT_BYTES} bytes at offset {whole * _EVENT_BYTES}"
-        )
-    if not whole:
-        raise DataError(f"{path}: empty: no event at offset 0")
-    x, y, high, middle, low = np.frombuffer(content, dtype=np.uint8).reshape(-1, _EVENT_BYTES).T
-    wrapped = y == _OVERFLOW_ROW
-    if wrapped.all():
-        raise DataError(f"{path}: empty: no event at offset 0 or later, {whole} clock overflows")
-    t = (high.astype(np.int64) & 127) << 16 | middle.astype(np.int64) << 8 | low
-    t += np.cumsum(wrapped) * _OVERFLOW_US
-    proper = ~wrapped
-    return make_events(x[proper], y[proper], t[proper], high[proper] >> 7)
 
 
 def read_list(path: Path, classes: int) -> list[Listed]:

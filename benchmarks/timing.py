@@ -1,0 +1,28 @@
+"""Ratios of what runs side by side: the best of several rounds, in which all take turns."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def best_seconds(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The shortest time of each, in seconds; a first round, which compiles and fills caches, does not count."""
+    best = dict.fromkeys(runs, float("inf"))
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def recordings(name: str) -> Path:
+    """A folder of real recordings, in QUIETSPIKE_TEST_DATA or beside the project."""
+    root = Path(os.environ.get("QUIETSPIKE_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not (root / name).exists():
+        raise SystemExit(f"no {name} in {root}; QUIETSPIKE_TEST_DATA names the folder of recordings")
+    return root / name

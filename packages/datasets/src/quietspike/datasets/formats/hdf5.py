@@ -1,0 +1,98 @@
+"""``.h5`` and ``.hdf5``: the layouts that event recordings are exchanged in."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import struct
+from typing import Any
+
+import h5py
+import numpy.typing as npt
+
+from quietspike.core.errors import DataError
+from quietspike.datasets.formats.columns import Layout, from_named, from_table
+from quietspike.datasets.formats.content import MOST_BYTES, Content, Recording, one_line
+
+_PLACES = ("CD/events", "events", "/")
+_OFFSET = "t_offset"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LAST_PLACE = 1  # of a heap's list of free ones
+
+
+def read(content: Content, layout: Layout) -> Recording:
+    """The data set or group ``CD/events`` or ``events``, or the top of the file: a table, or x, y, t and p by name.
+
+    A number ``t_offset`` at the top, as DSEC has it, is added to the times.
+
+    Raises:
+        DataError: if it is damaged, larger than ``MOST_BYTES``, compressed by a plugin that is missing, or has no
+            events.
+    """
+    _check_heaps(content)
+    try:
+        with h5py.File(io.BytesIO(content.data), "r") as file:
+            found = next(item for place in _PLACES if (item := _find(file, place)) is not None)
+            if isinstance(found, h5py.Dataset):
+                return from_table(content.name, _arrays(content, [found])[0], layout)
+            columns = {name: item for name in found if _is_column(item := _find(found, name))}
+            fields = dict(zip(columns, _arrays(content, list(columns.values())), strict=True))
+            recording = from_named(content.name, fields, layout)
+            offset = _find(file, _OFFSET)
+            if isinstance(offset, h5py.Dataset) and offset.shape == ():
+                recording.events["t"] += int(_arrays(content, [offset])[0])
+            return recording
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes h5py raise nearly anything
+        raise content.error(f"a damaged HDF5 file: {one_line(error)}", 0) from None
+
+
+def _check_heaps(content: Content) -> None:
+    """Refuse a heap of names whose list of free places leads in a circle: HDF5 2.0 follows it until memory is full.
+
+    Source:
+        The HDF Group, HDF5 File Format Specification, III.D: Local Heaps; with offsets of eight bytes, as all have.
+    """
+    base = content.data.find(_SIGNATURE)
+    for heap in re.finditer(b"HEAP\0", content.data):
+        seen: set[int] = set()
+        try:
+            place, segment = struct.unpack_from("<QQ", content.data, heap.start() + 16)
+            while place not in seen and place != _LAST_PLACE:
+                seen.add(place)
+                (place,) = struct.unpack_from("<Q", content.data, base + segment + place)
+        except (struct.error, OverflowError):  # it leads out of the file, which HDF5 refuses
+            continue
+        if place in seen:
+            raise content.error("a damaged HDF5 file: free places in a circle", heap.start())
+
+
+def _find(file: h5py.Group, place: str) -> Any:
+    """What stands at a place in this very file, if anything; a link could lead to any other one."""
+    found: Any = file
+    for name in filter(None, place.split("/")):
+        if not isinstance(found, h5py.Group) or not isinstance(found.get(name, getlink=True), h5py.HardLink):
+            return None
+        found = found[name]
+    return found
+
+
+def _is_column(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and len(item.shape) == 1 and item.dtype.kind in "buif"
+
+
+def _arrays(content: Content, items: list[h5py.Dataset]) -> list[npt.NDArray[Any]]:
+    """Read all of some data sets, if they hold what they announce and all of it fits into memory."""
+    announced = sum(item.size * item.dtype.itemsize for item in items)
+    if announced > MOST_BYTES:
+        raise content.error(f"{announced} bytes, more than {MOST_BYTES},", 0)
+    for item in items:
+        if item.external or item.is_virtual or item.dtype.hasobject:
+            raise content.error(f"{one_line(item.name)} lies in another file, or is none of numbers,", 0)
+        chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+        held = item.id.get_num_chunks() * chunk if item.chunks else item.id.get_storage_size()
+        if chunk > MOST_BYTES or item.size * item.dtype.itemsize > held:
+            raise content.error(f"{one_line(item.name)} announces more than it holds", 0)
+    return [item[()] for item in items]

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from quietspike.core import OptionError
+from quietspike.core.testing import check_dataset
+from quietspike.datasets import GesturesDVS, to_frames
+
+FEW = {"train": 2, "validation": 1, "test": 1, "duration_us": 300_000, "size": 32, "downscale": 1, "steps": 4}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUIETSPIKE_CACHE", str(tmp_path_factory.mktemp("gestures")))
+        dataset = GesturesDVS(**FEW)
+        return dataset, {name: dataset.split(name) for name in ("train", "validation", "test")}
+
+
+def test_it_keeps_the_contract(few):
+    check_dataset(few[0])
+
+
+def test_each_person_makes_every_gesture_once_in_one_split(few):
+    dataset, splits = few
+    assert {name: len(split) for name, split in splits.items()} == {"train": 22, "validation": 11, "test": 11}
+    for split in splits.values():
+        assert split.labels.tolist() == list(range(11)) * (len(split) // 11)
+    assert dataset.classes[3:7] == (
+        "right arm clockwise",
+        "right arm counter clockwise",
+        "left arm clockwise",
+        "left arm counter clockwise",
+    )
+    people = [dataset.events(name, 0) for name in splits] + [dataset.events("train", 11)]
+    assert len({person.tobytes() for person in people}) == 4
+
+
+def test_frames_are_those_of_the_recording_over_its_whole_time(few):
+    dataset, splits = few
+    for index in (0, 5, 13):
+        events = dataset.events("train", index)
+        assert 0 <= events["t"].min() <= events["t"].max() <= 300_000
+        expected = to_frames(events, (32, 32, 2), dataset.options.framing, span=(0, 300_000))
+        assert np.array_equal(splits["train"][index][0].numpy(), expected)
+
+
+def test_defaults_are_those_of_the_real_set():
+    dataset = GesturesDVS()
+    assert (dataset.sensor_size, dataset.input_shape, dataset.steps) == ((128, 128, 2), (2, 32, 32), 16)
+    assert dataset.sizes() == {"train": 550, "validation": 165, "test": 220}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"train": 0}, "train=0"), ({"size": 8}, "size=8"), ({"steps": 0}, "steps=0")]
+)
+def test_bad_options_are_named(options, named):
+    with pytest.raises(OptionError, match=named):
+        GesturesDVS(**options)

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quietspike.core import DataError, OptionError, UnknownNameError
+from quietspike.core.batches import Batches
+from quietspike.core.testing import check_dataset
+from quietspike.datasets.images import ImageFolder
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of 12 images with a gradient, each of its own colour."""
+    for number in range(24):
+        name = ("cat", "dog")[number % 2]
+        ramp = np.linspace(0, 255, 64)[None, :, None] * np.ones((48, 1, 3))
+        ramp[..., number % 3] = 10 * number
+        path = tmp_path / "images" / name / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(ramp.astype(np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+def test_it_keeps_the_contract(folder):
+    check_dataset(ImageFolder(root=folder, size=16))
+
+
+def test_an_image_is_shown_at_every_step_normalised(folder):
+    Image.new("RGB", (70, 50), (255, 0, 128)).save(folder / "cat" / "00.png")
+    dataset = ImageFolder(root=folder, size=8, steps=3, crop=False, flip=0, test=1, validation=1)
+    assert (dataset.input_shape, dataset.classes) == ((3, 8, 8), ("cat", "dog"))
+    split = dataset.split("train")
+    place = [path.name for path, _ in split.paths].index("00.png")
+    frames, label = split[place]
+    assert (frames.shape, label) == ((3, 3, 8, 8), 0)
+    expected = (np.array([1, 0, 128 / 255]) - MEAN) / DEVIATION
+    assert np.allclose(frames, expected[None, :, None, None], atol=1e-5)
+
+
+def test_the_middle_is_shown_in_evaluation(folder):
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[4:60, 20:76] = 255  # 7/8 of the shorter side, in the middle
+    Image.fromarray(image).save(folder / "cat" / "00.png")
+    dataset = ImageFolder(root=folder, size=56, crop=False, flip=0, test=1, validation=1)
+    split = dataset.split("train")
+    frames, _ = split[[path.name for path, _ in split.paths].index("00.png")]
+    assert np.allclose(frames[0], ((1 - MEAN) / DEVIATION)[:, None, None], atol=1e-5)
+
+
+def test_training_draws_anew_in_each_epoch_and_alike_when_asked_again(folder):
+    split = ImageFolder(root=folder, size=16).split("train")
+    first, second = split.at_epoch(0, 7)[3][0], split.at_epoch(1, 7)[3][0]
+    assert not torch.equal(first, second)
+    assert torch.equal(split.at_epoch(1, 7)[3][0], second)
+    assert not torch.equal(split.at_epoch(1, 8)[3][0], second)
+    flipped = ImageFolder(root=folder, size=16, crop=False, flip=1).split("train")[3][0]
+    plain = ImageFolder(root=folder, size=16, crop=False, flip=0).split("train")[3][0]
+    assert torch.equal(flipped, plain.flip(-1))
+    for name in ("validation", "test"):
+        split = ImageFolder(root=folder, size=16).split(name)
+        assert torch.equal(split.at_epoch(0, 1)[0][0], split.at_epoch(5, 2)[0][0])
+
+
+def test_random_parts_keep_their_bounds(folder):
+    """A part of an image whose pixels tell where they come from."""
+    y, x = np.mgrid[0:48, 0:64]
+    marked = np.stack([4 * x, 5 * y, 0 * x], axis=-1).astype(np.uint8)
+    Image.fromarray(marked).save(folder / "cat" / "00.png")
+    split = ImageFolder(root=folder, size=32, flip=0, test=1, validation=1).split("train")
+    place = [path.name for path, _ in split.paths].index("00.png")
+    areas = []
+    for epoch in range(60):
+        frame = split.at_epoch(epoch, 0)[place][0][0].numpy()
+        shown = (frame * DEVIATION[:, None, None] + MEAN[:, None, None]) * 255
+        width = (shown[0, 0, -1] - shown[0, 0, 0]) / 4 * 32 / 31
+        height = (shown[1, -1, 0] - shown[1, 0, 0]) / 5 * 32 / 31
+        assert 0.7 < width / height < 1.4
+        areas.append(width * height / (48 * 64))
+    assert 0.06 < min(areas) < 0.2
+    assert 0.7 < max(areas) <= 1.03
+
+
+def test_imagenets_layout_gives_the_splits(folder, tmp_path):
+    root = tmp_path / "imagenet"
+    for part in ("train", "val"):
+        (root / part).mkdir(parents=True)
+    (folder / "cat").rename(root / "train" / "cat")
+    (folder / "dog").rename(root / "train" / "dog")
+    for name in ("cat", "dog"):
+        (root / "val" / name).mkdir()
+        Image.new("RGB", (9, 9)).save(root / "val" / name / "0.JPEG")
+    dataset = ImageFolder(root=root, size=8, validation=4, max_train=10)
+    assert [len(dataset.split(name)) for name in ("train", "validation", "test")] == [10, 4, 2]
+    assert [path.parent.parent.name for path, _ in dataset.split("test").paths] == ["val", "val"]
+
+
+def test_a_batch_is_its_images(folder):
+    split = ImageFolder(root=folder, size=8).split("test")
+    frames, labels = next(Batches(split, 3).epoch())
+    assert (frames.shape, frames.dtype) == ((4, 3, 3, 8, 8), torch.float32)
+    assert all(torch.equal(frames[:, index], split[index][0]) for index in range(3))
+    assert labels.tolist() == [split[index][1] for index in range(3)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no image", None])
+def test_a_damaged_image_is_named(folder, damage):
+    path = folder / "cat" / "00.png"
+    path.write_bytes(path.read_bytes()[:60] if damage is None else damage)
+    split = ImageFolder(root=folder, size=8, test=1, validation=1).split("train")
+    place = [each.name for each, _ in split.paths].index("00.png")
+    with pytest.raises(DataError, match=rf"^{path}: no image that can be read: "):
+        split[place]
+
+
+def test_an_image_of_too_many_pixels_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="could be decompression bomb"):
+        ImageFolder(root=folder, size=8).split("test")[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"root": None}, DataError, "image_folder: give root"),
+        ({"root": "/nowhere"}, DataError, "image_folder: no folder /nowhere"),
+        ({"steps": 0}, OptionError, "steps=0"),
+        ({"flip": 2}, OptionError, "flip=2"),
+        ({"crop": "yes"}, OptionError, "crop='yes'"),
+        ({"max_test": 0}, OptionError, "max_test=0"),
+    ],
+)
+def test_bad_options_are_refused(folder, options, error, message):
+    with pytest.raises(error, match=message):
+        ImageFolder(**{"root": folder, **options})
+
+
+def test_an_empty_folder_and_a_wrong_split_are_named(folder, tmp_path):
+    with pytest.raises(DataError, match="holds no folders of classes with images"):
+        ImageFolder(root=tmp_path / "images" / "cat")
+    with pytest.raises(UnknownNameError, match=r"image_folder: split: no 'tset'; did you mean 'test'\?"):
+        ImageFolder(root=folder).split("tset")
