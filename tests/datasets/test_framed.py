@@ -178,7 +178,8 @@ def test_frames_of_clips_are_those_of_evenly_spaced_spans():
         recordings = events_of(dataset, name)
         assert split.voting == Voting(number, "majority")
         assert len(split) == number * len(recordings)
-        for index, (frames, label) in enumerate(split):
+        for index in range(len(split)):
+            frames, label = split[index]
             sample, clip = divmod(index, number)
             start = clip * 100_000
             expected = to_frames(recordings[sample], SIZE, framing, (start, start + 80_000))

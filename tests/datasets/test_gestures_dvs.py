@@ -35,6 +35,16 @@ def test_each_person_makes_every_gesture_once_in_one_split(few):
     assert len({person.tobytes() for person in people}) == 4
 
 
+def test_bursts_of_noise_come_on_top_of_the_recording():
+    calm, burst = (GesturesDVS(**FEW, burst_share=share).events("train", 3) for share in (0, 0.5))
+    rows = {event.tobytes() for event in burst}
+    assert all(event.tobytes() in rows for event in calm)
+    added = len(burst) - len(calm)
+    expected = 2 * 5 * 0.1 * 32 * 32  # two of 100 ms, at 5 Hz a pixel
+    assert abs(added - expected) < 5 * np.sqrt(expected)
+    assert (np.diff(burst["t"]) >= 0).all()
+
+
 def test_frames_are_those_of_the_recording_over_its_whole_time(few):
     dataset, splits = few
     for index in (0, 5, 13):
@@ -51,7 +61,13 @@ def test_defaults_are_those_of_the_real_set():
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"train": 0}, "train=0"), ({"size": 8}, "size=8"), ({"steps": 0}, "steps=0")]
+    ("options", "named"),
+    [
+        ({"train": 0}, "train=0"),
+        ({"size": 8}, "size=8"),
+        ({"burst_share": 2}, "burst_share=2"),
+        ({"steps": 0}, "steps=0"),
+    ],
 )
 def test_bad_options_are_named(options, named):
     with pytest.raises(OptionError, match=named):

@@ -52,7 +52,7 @@ def drawn(**changes):
 
 
 def all_of(split):
-    return torch.stack([frames for frames, _ in split])
+    return torch.stack([split[index][0] for index in range(len(split))])
 
 
 # frames that lie ready

@@ -8,7 +8,7 @@ import tonic
 
 from quietspike.core import DATASETS, DataError, OptionError, QuietspikeError, UnknownNameError
 from quietspike.core.networks import build_plugin
-from quietspike.datasets import NMNIST, PublishedSet
+from quietspike.datasets import NMNIST, Options, PublishedSet
 
 from .conftest import mistakes, random_events, tuples, write
 from .formats.conftest import atis_bin
@@ -62,6 +62,24 @@ def test_it_says_what_it_is(name):
         kind = getattr(tonic.datasets, published.tonic[0])
         assert published.folder == kind.__name__
         assert len(kind.classes if hasattr(kind, "classes") else published.classes) == len(published.classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar10_dvs", (20, 10_000, 1, "random", 1)),
+        ("daily_action_dvs", (36, 120_000, 2, "random", 10)),
+        ("dvs128_gait_day", (60, 15_000, 4, "random", 10)),
+        ("dvs128_gait_night", (60, 15_000, 4, "random", 10)),
+        ("dvs_gesture", (60, 15_000, 4, "random", 10)),
+        *((name, (8, None, 1, "first", 1)) for name in ("har_dvs", "ncaltech101", "nmnist", "poker_dvs")),
+    ],
+)
+def test_its_own_options_are_those_of_the_papers(name, expected):
+    """Steps, window, downscale and clips of MA-SNN and ASA-SNN, where they use the set."""
+    options = Options.of(name, PUBLISHED[name].defaults, {})
+    assert (options.steps, options.window_us, options.downscale, options.start, options.clips) == expected
+    assert Options.of(name, PUBLISHED[name].defaults, {"steps": 3}).steps == 3
 
 
 @each

@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +296,32 @@ def test_after_an_error_no_further_shard_is_begun(monkeypatch):
     with pytest.raises(DataError):
         open_store(build, parts=[1] * 50)
     assert len(begun) < 25
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_shard(cache, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(
+            DataError, match=r"^cannot write the cache .*: No space left on device; set QUIETSPIKE_CACHE"
+        ):
+            open_store(Builder())
+    assert list(cache.rglob("0*")) == []
+    assert same(open_store(Builder()))
+
+
+def test_threads_that_find_one_damage_at_once_mend_it_once(cache, caplog):
+    open_store(Builder())
+    truncate(entry_of(cache) / "00002.rows")
+    build = Builder()
+    store = open_store(build)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(store.rows, [5, 6, 7, 8] * 10))
+    assert all(np.array_equal(rows, content(sample)) for rows, sample in zip(found, [5, 6, 7, 8] * 10, strict=True))
+    assert build.asked == [[5, 6, 7, 8]]
+    assert len(caplog.records) == 1
 
 
 def test_a_process_of_its_own_can_be_sent_one():

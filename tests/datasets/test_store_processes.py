@@ -26,7 +26,7 @@ def build(samples):
     for sample in samples:
         with open(sys.argv[1], "a") as log:
             log.write(f"{{sample}}\\n")
-        time.sleep(0.02)
+        time.sleep(0.05)
         {in_build}
         yield np.random.default_rng(sample).integers(0, 99, (sample % 4, 2, 3), dtype=np.uint8)
 
@@ -89,7 +89,7 @@ def run_until(child, condition):
 
 def test_what_a_twice_killed_builder_has_finished_is_not_built_again(undisturbed, tmp_path, python, caplog):
     entry, kept = entry_folder(KEY), {}
-    for number in (2, 6):
+    for number in (2, 5):
         child = python(CHILD.format(in_build="", before=""), tmp_path / "log")
         run_until(child, lambda number=number: len(finished(entry)) >= 2 * number)
         child.kill()

@@ -52,6 +52,29 @@ class Camera:
         check_whole(0, refractory_us=self.refractory_us)
 
 
+@dataclass(frozen=True)
+class Bursts:
+    """Times of more noise.
+
+    Args:
+        share: of the recording's time that they take together, where none overlaps another.
+        hz: events of each pixel a second meanwhile, half of them ON.
+        length_us: of one.
+
+    Raises:
+        OptionError: if a value is out of its range.
+    """
+
+    share: float = 0.0
+    hz: float = 5.0
+    length_us: int = 100_000
+
+    def __post_init__(self) -> None:
+        check_between(0, 1, burst_share=self.share)
+        check_between(0, 100_000, burst_hz=self.hz)
+        check_whole(burst_us=self.length_us)
+
+
 def pixel_thresholds(camera: Camera, height: int, width: int, random: np.random.Generator) -> Floats:
     """Thresholds [2, H, W], for OFF and ON; never below a tenth of the camera's: near 0 a pixel would fire for ever."""
     spread = 1 + camera.mismatch * random.standard_normal((2, height, width))
@@ -71,7 +94,7 @@ def record(
         random: draws the noise.
     """
     signal = _crossings(levels, times, thresholds)
-    noise = _noise(levels.shape[1:], times, camera, random)
+    noise = _noise(levels.shape[1:], times[0], times[-1], camera.noise_hz, random)
     x, y, t, p = (np.concatenate(columns) for columns in zip(signal, noise, strict=True))
     events = sort_by_time(make_events(x, y, np.rint(t), p))
     if not camera.refractory_us:
@@ -80,15 +103,33 @@ def record(
     return events[kept]
 
 
-def _noise(
-    shape: tuple[int, ...], times: npt.NDArray[np.int64], camera: Camera, random: np.random.Generator
-) -> Columns:
-    """A Poisson number of events, each at an even chance anywhere on the sensor and in the recording's time."""
+def add_bursts(
+    events: Events, size: tuple[int, int], duration_us: int, bursts: Bursts, random: np.random.Generator
+) -> Events:
+    """Let the background rise for a while, here and there in a recording: a lamp flickers, the camera is pushed.
+
+    Args:
+        events: in order of time.
+        size: width and height of the sensor.
+        duration_us: of the recording, which starts at 0.
+        bursts: how often, how long, how strong.
+        random: draws when, and the noise.
+    """
+    parts = [events]
+    for _ in range(round(bursts.share * duration_us / bursts.length_us)):
+        start = int(random.integers(0, max(duration_us - bursts.length_us, 1)))
+        end = min(start + bursts.length_us, duration_us)
+        x, y, t, p = _noise(size[::-1], start, end, bursts.hz, random)
+        parts.append(make_events(x, y, np.floor(t), p))
+    return sort_by_time(np.concatenate(parts))
+
+
+def _noise(shape: tuple[int, ...], start: int, end: int, hz: float, random: np.random.Generator) -> Columns:
+    """A Poisson number of events, each at an even chance anywhere on the sensor and in that time."""
     height, width = shape
-    seconds = (times[-1] - times[0]) / 1e6
-    number = random.poisson(camera.noise_hz * seconds * height * width)
+    number = random.poisson(hz * (end - start) / 1e6 * height * width)
     x, y = random.integers(0, width, number), random.integers(0, height, number)
-    return x, y, random.uniform(times[0], times[-1], number), random.integers(0, 2, number)
+    return x, y, random.uniform(start, end, number), random.integers(0, 2, number)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

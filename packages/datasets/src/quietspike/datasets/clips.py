@@ -61,7 +61,8 @@ def spread_clips(recorded: Span, length_us: int, number: int) -> list[Span]:
 
     Source:
         The test loader of the code of Yao et al. 2023, Attention Spiking Neural Networks. Differs: windows begin with
-        the clip, not with its first event; and a clip that is longer than its recording begins with it.
+        the clip, not with its first event; a clip that is longer than its recording begins with it; and starts are
+        rounded one by one, so by a few microseconds.
     """
     first, end = recorded
     duration = end - first

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from quietspike.core.checks import check_whole
-from quietspike.datasets.camera import Camera
+from quietspike.datasets.camera import Bursts, Camera, add_bursts
 from quietspike.datasets.events import Events
 from quietspike.datasets.framed import FramedRecordings, Options, Part, signature_with_options
 from quietspike.datasets.gesture_scenes import film
@@ -24,6 +26,7 @@ class PersonSource:
     Args:
         person: who, before which wall.
         camera: that films all.
+        bursts: of noise.
         size: the sensor's side in pixels.
         duration_us: length of a recording.
         seed: of the camera's pixels and the people.
@@ -31,6 +34,7 @@ class PersonSource:
 
     person: int
     camera: Camera
+    bursts: Bursts
     size: int
     duration_us: int
     seed: int
@@ -48,7 +52,9 @@ class PersonSource:
     def read(self, wanted: Sequence[int]) -> Iterator[Events]:
         """Film gestures."""
         for gesture in wanted:
-            yield film(gesture, self.camera, self.size, self.duration_us, seed=self.seed, index=self.person)
+            events = film(gesture, self.camera, self.size, self.duration_us, seed=self.seed, index=self.person)
+            random = np.random.default_rng([self.seed, self.person, gesture])
+            yield add_bursts(events, (self.size, self.size), self.duration_us, self.bursts, random)
 
 
 class GesturesDVS(FramedRecordings):
@@ -58,7 +64,7 @@ class GesturesDVS(FramedRecordings):
     with either hand, circling either arm clockwise or counter-clockwise, rolling the arms, drumming, playing the
     guitar, and something else. A circle backwards in time is the other circle, in every pose: a network that does not
     tell one time from another cannot tell them apart. People differ in place, size, speed and tones; nobody is in two
-    splits.
+    splits. For two fifths of the time noise drowns them, as a flickering lamp does: who attends to steps is helped.
 
     Args:
         size: the sensor's side in pixels.
@@ -67,6 +73,8 @@ class GesturesDVS(FramedRecordings):
         mismatch: standard deviation of the pixels' thresholds, relative to ``threshold``.
         noise_hz: background events of each pixel a second.
         refractory_us: microseconds in which a pixel that fired does not fire again.
+        burst_share: of the time with more noise, in bursts of 100 ms.
+        burst_hz: events of each pixel a second in a burst.
         train: people to train with; each makes every gesture once.
         validation: people to validate with.
         test: people to test with.
@@ -95,6 +103,8 @@ class GesturesDVS(FramedRecordings):
         mismatch: float = 0.05,
         noise_hz: float = 1.0,
         refractory_us: int = 1000,
+        burst_share: float = 0.4,
+        burst_hz: float = 5.0,
         train: int = 50,
         validation: int = 15,
         test: int = 20,
@@ -108,7 +118,10 @@ class GesturesDVS(FramedRecordings):
         given = {**options, "steps": steps, "downscale": downscale, "seed": seed}
         chosen = Options.of("gestures_dvs", {}, given)
         camera = Camera(threshold, mismatch, refractory_us, noise_hz)
-        people = [PersonSource(index, camera, size, duration_us, seed) for index in range(train + validation + test)]
+        bursts = Bursts(burst_share, burst_hz)
+        people = [
+            PersonSource(index, camera, bursts, size, duration_us, seed) for index in range(train + validation + test)
+        ]
         parts: dict[Part, list[PersonSource]] = {
             "train": people[:train],
             "validation": people[train : train + validation],
