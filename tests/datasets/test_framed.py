@@ -298,3 +298,13 @@ def test_an_unknown_option_comes_with_the_near_match(options, message):
 def test_a_sets_own_defaults_stand_behind_what_is_chosen():
     options = Options.of("given", {"steps": 60, "window_us": 15_000, "clips": 10}, {"steps": 20, "clips": 1})
     assert (options.steps, options.window_us, options.clips, options.downscale) == (20, 15_000, 1, 1)
+
+
+@pytest.mark.parametrize(("chosen", "clips"), [({"by": "count"}, 1), ({"window_us": None}, 1), ({"steps": 9}, 10)])
+def test_defaults_of_windows_go_with_windows(chosen, clips):
+    defaults = {"steps": 60, "window_us": 15_000, "downscale": 4, "start": "random", "clips": 10}
+    options = Options.of("a_set", defaults, chosen)
+    assert (options.clips, options.window_us) == (clips, 15_000 if clips > 1 else None)
+    assert options.downscale == 4
+    with pytest.raises(OptionError, match="clips=10: goes with window_us"):
+        Options.of("a_set", defaults, {**chosen, "window_us": None, "clips": 10})

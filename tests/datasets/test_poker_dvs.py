@@ -87,6 +87,16 @@ def test_they_may_lie_where_tonic_puts_them(archives, tmp_path):
     assert len(PokerDVS(root=tmp_path).split("test")) == 20
 
 
+@pytest.mark.parametrize("place", ["", "POKERDVS"])
+def test_they_may_be_unpacked(archives, tmp_path, place):
+    for part in ("train", "test"):
+        shutil.unpack_archive(archives / f"pips_{part}.tar.gz", tmp_path / place, filter="data")
+    for part in ("train", "test"):
+        packed, loose = PokerDVS(root=archives).split(part), PokerDVS(root=tmp_path).split(part)
+        assert packed.labels.tolist() == loose.labels.tolist()
+        assert all((a[0] == b[0]).all() for a, b in zip(packed, loose, strict=True))
+
+
 def test_the_second_time_comes_from_the_cache(archives, monkeypatch):
     first = PokerDVS(root=archives).split("test")
     monkeypatch.setattr("quietspike.datasets.poker_dvs.read_bytes", None)

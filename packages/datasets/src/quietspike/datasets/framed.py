@@ -28,6 +28,8 @@ REVISION = 1
 
 SHARD_SAMPLES = 64
 
+_OF_WINDOWS = ("window_us", "start", "clips")
+
 Part: TypeAlias = Literal["train", "validation", "test", "all"]
 Parts: TypeAlias = Mapping[Part, Sequence[Source]]
 """How a set is published: with a part to test with, perhaps one to validate with, or undivided (``all``)."""
@@ -90,7 +92,7 @@ class Options:
 
     @classmethod
     def of(cls, name: str, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> Options:
-        """A set's own defaults, and what its user chose.
+        """A set's own defaults, and what its user chose; without windows of a fixed length, none that ask for them.
 
         Raises:
             UnknownNameError: for an option that there is not.
@@ -100,6 +102,8 @@ class Options:
         for option in chosen:
             if option not in known:
                 raise unknown_name(f"datasets: {name}: option", option, known)
+        if chosen.get("by") == "count" or chosen.get("window_us", 0) is None:
+            defaults = {option: value for option, value in defaults.items() if option not in _OF_WINDOWS}
         return cls(**{**defaults, **chosen})
 
     @property

@@ -15,6 +15,7 @@ from quietspike.datasets.formats.content import Content
 from quietspike.datasets.framed import Parts
 from quietspike.datasets.published import NoRecordingsError, PublishedSet
 from quietspike.datasets.recordings import read_bytes, read_content
+from quietspike.datasets.sources import FileSource, Source
 
 _FOLDERS = ("cl", "he", "di", "sp")
 _MD5 = {"train": "412bcfb96826e4fcb290558e8c150aae", "test": "eef2bf7d0d3defae89a6fa98b07c17af"}
@@ -71,19 +72,27 @@ class ArchiveSource:
 
 
 def find_recordings(root: Path) -> Parts:
-    """The two archives, at the top or where tonic puts them.
+    """The two archives, or what tonic unpacks of them: ``pips_train/cl/*.npy``; at the top or where tonic puts them.
 
     Raises:
-        NoRecordingsError: if one is not there.
+        NoRecordingsError: if a part is there in neither form.
     """
-    parts: dict[Literal["train", "test"], list[ArchiveSource]] = {}
-    for part in ("train", "test"):
-        name = f"pips_{part}.tar.gz"
-        found = next((path for path in (root / name, root / _DOWNLOADED / name) if path.is_file()), None)
-        if found is None:
-            raise NoRecordingsError(f"poker_dvs: no {name} in {root} or {root / _DOWNLOADED}")
-        parts[part] = [ArchiveSource(found, part)]
-    return {"train": parts["train"], "test": parts["test"]}
+    return {"train": _find_part(root, "train"), "test": _find_part(root, "test")}
+
+
+def _find_part(root: Path, part: Literal["train", "test"]) -> Sequence[Source]:
+    name = f"pips_{part}"
+    for folder in (root, root / _DOWNLOADED):
+        if (folder / f"{name}.tar.gz").is_file():
+            return [ArchiveSource(folder / f"{name}.tar.gz", part)]
+        unpacked = [
+            FileSource(path, path.relative_to(folder).as_posix(), label)
+            for label, suit in enumerate(_FOLDERS)
+            for path in sorted((folder / name / suit).glob("*.npy"))
+        ]
+        if unpacked:
+            return unpacked
+    raise NoRecordingsError(f"poker_dvs: no {name}.tar.gz in {root} or {root / _DOWNLOADED}")
 
 
 PokerDVS = PublishedSet(
