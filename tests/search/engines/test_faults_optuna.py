@@ -258,9 +258,9 @@ def test_damaged_files_are_made_anew(new_search, undisturbed, tmp_path):
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with (search.folder / "study.journal").open("ab") as journal:
         journal.write(b'{"op_code":')
-    [frames] = (tmp_path / "cache").glob("digits_dvs-*/frames.npy")
-    with frames.open("r+b") as file:
-        file.truncate(1000)
+    for rows in (tmp_path / "cache").glob("digits_dvs-*/00000.rows"):
+        with rows.open("r+b") as file:
+            file.truncate(1000)
     done = search.run()
     assert done.returncode == 0
     assert "is damaged" in done.stderr
