@@ -83,6 +83,16 @@ def test_the_uniform_placements_take_no_place_of_the_others(job):
     assert plan.placements == [*job.space.uniform.values(), mixed, other]
 
 
+def test_a_uniform_placement_of_the_front_keeps_its_name(job):
+    options = job.experiment.confirm.model_copy(update={"uniform": ("ta",), "front": 1})
+    experiment = job.experiment.model_copy(update={"confirm": options})
+    plan = plan_confirmation(experiment, job.space, [trial(0, Placement(), 0.5, 10.0)])
+    assert (plan.uniform, plan.best) == ([job.space.uniform["ta"]], [Placement()])
+    for task in plan.tasks:
+        task.record(job, Outcome(0.5, {"spikes": 10.0}))
+    assert {(c.uniform, c.found) for c in collect_confirmations(experiment, plan)} == {("none", True), ("ta", False)}
+
+
 def two_of_front(job):
     return job.experiment.confirm.model_copy(update={"front": 2})
 

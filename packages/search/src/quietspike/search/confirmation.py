@@ -85,13 +85,15 @@ class Plan:
     """What is confirmed: each placement with each seed.
 
     Args:
-        uniform: by placement, the candidate that it has everywhere.
+        uniform: the uniform placements that were asked for.
         best: the foremost of the search's other trials.
+        names: of every uniform placement, asked for or not, the candidate that it has everywhere.
         seeds: the same for all placements, so that differences can be paired.
     """
 
-    uniform: Mapping[Placement, str]
+    uniform: Sequence[Placement]
     best: Sequence[Placement]
+    names: Mapping[Placement, str]
     seeds: range
 
     @property
@@ -115,15 +117,17 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
     labels = list(space.uniform)
     if options.uniform is not None:
         labels = [choice.label for choice in expand_candidates(options.uniform)]
-    uniform: dict[Placement, str] = {}
     for label in labels:
         if label not in space.uniform:
             raise unknown_name("confirm.uniform", label, space.uniform)
-        uniform.setdefault(space.uniform[label], label)
+    uniform = [space.uniform[label] for label in labels]
+    names: dict[Placement, str] = {}
+    for label, placement in space.uniform.items():
+        names.setdefault(placement, label)
     others = [trial for trial in trials if trial.placement not in uniform]
     best = foremost(others, search.objective, search.reference, options.front)
     first = experiment.seed + 1
-    return Plan(uniform, [trial.placement for trial in best], range(first, first + options.seeds))
+    return Plan(uniform, [trial.placement for trial in best], names, range(first, first + options.seeds))
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:
@@ -135,7 +139,7 @@ def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmati
         confirmation = Confirmation(
             placement,
             {seed: outcome for seed, outcome in ended.items() if outcome.reason is None},
-            uniform=plan.uniform.get(placement),
+            uniform=plan.names.get(placement),
             found=placement in plan.best,
             failures={seed: outcome.reason for seed, outcome in ended.items() if outcome.reason is not None},
         )
