@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quietspike.core import OptionError
 from quietspike.core.testing import check_dataset
-from quietspike.datasets import GesturesDVS, to_frames
+from quietspike.datasets import EVENT, GesturesDVS, to_frames
+from quietspike.datasets.camera import Bursts, add_bursts
 
+EMPTY = np.empty(0, EVENT)
 FEW = {"train": 2, "validation": 1, "test": 1, "duration_us": 300_000, "size": 32, "downscale": 1, "steps": 4}
 
 
@@ -40,9 +44,21 @@ def test_bursts_of_noise_come_on_top_of_the_recording():
     rows = {event.tobytes() for event in burst}
     assert all(event.tobytes() in rows for event in calm)
     added = len(burst) - len(calm)
-    expected = 2 * 5 * 0.1 * 32 * 32  # two of 100 ms, at 5 Hz a pixel
+    expected = 5 * 0.15 * 32 * 32  # half of 300 ms, at 5 Hz a pixel
     assert abs(added - expected) < 5 * np.sqrt(expected)
     assert (np.diff(burst["t"]) >= 0).all()
+
+
+@given(share=st.floats(0.01, 1), seed=st.integers(0, 99), duration=st.integers(50_000, 2_000_000))
+def test_bursts_take_their_share_of_the_time(share, seed, duration):
+    """At 100 kHz a pixel no tenth of a millisecond of a burst stays empty, and none overlaps another."""
+    bursts = Bursts(share, 100_000)
+    burst = add_bursts(EMPTY, (4, 4), duration, bursts, np.random.default_rng(seed))
+    loud = len(np.unique(burst["t"] // 100)) * 100
+    bursts_at_most = share * duration / bursts.length_us + 1
+    assert abs(loud - share * duration) <= 200 * bursts_at_most
+    assert abs(len(burst) - 1.6 * share * duration) < 6 * np.sqrt(1.6 * share * duration) + 2 * bursts_at_most
+    assert 0 <= burst["t"].min() <= burst["t"].max() < duration
 
 
 def test_frames_are_those_of_the_recording_over_its_whole_time(few):

@@ -57,9 +57,9 @@ class Bursts:
     """Times of more noise.
 
     Args:
-        share: of the recording's time that they take together, where none overlaps another.
+        share: of the recording's time that they take together; no two overlap.
         hz: events of each pixel a second meanwhile, half of them ON.
-        length_us: of one.
+        length_us: of one; as much more or less as it takes for a whole number of them to have that share.
 
     Raises:
         OptionError: if a value is out of its range.
@@ -115,11 +115,14 @@ def add_bursts(
         bursts: how often, how long, how strong.
         random: draws when, and the noise.
     """
+    if not bursts.share:
+        return events
+    number = max(1, round(bursts.share * duration_us / bursts.length_us))
+    length = int(bursts.share * duration_us) // number
+    starts = np.sort(random.integers(0, duration_us - number * length + 1, number)) + length * np.arange(number)
     parts = [events]
-    for _ in range(round(bursts.share * duration_us / bursts.length_us)):
-        start = int(random.integers(0, max(duration_us - bursts.length_us, 1)))
-        end = min(start + bursts.length_us, duration_us)
-        x, y, t, p = _noise(size[::-1], start, end, bursts.hz, random)
+    for start in starts:
+        x, y, t, p = _noise(size[::-1], start, start + length, bursts.hz, random)
         parts.append(make_events(x, y, np.floor(t), p))
     return sort_by_time(np.concatenate(parts))
 

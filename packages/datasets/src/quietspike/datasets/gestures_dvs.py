@@ -15,7 +15,7 @@ from quietspike.datasets.framed import FramedRecordings, Options, Part, signatur
 from quietspike.datasets.gesture_scenes import film
 from quietspike.datasets.gestures import Gesture
 
-_REVISION = 1  # of what is generated: raise it with every change of the scene or the camera, or old caches would stay
+_REVISION = 2  # of what is generated: raise it with every change of the scene or the camera, or old caches would stay
 _CLASSES = tuple(gesture.name.lower().replace("_", " ") for gesture in Gesture)
 
 
@@ -53,7 +53,7 @@ class PersonSource:
         """Film gestures."""
         for gesture in wanted:
             events = film(gesture, self.camera, self.size, self.duration_us, seed=self.seed, index=self.person)
-            random = np.random.default_rng([self.seed, self.person, gesture])
+            random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.person, gesture)))
             yield add_bursts(events, (self.size, self.size), self.duration_us, self.bursts, random)
 
 
@@ -73,7 +73,7 @@ class GesturesDVS(FramedRecordings):
         mismatch: standard deviation of the pixels' thresholds, relative to ``threshold``.
         noise_hz: background events of each pixel a second.
         refractory_us: microseconds in which a pixel that fired does not fire again.
-        burst_share: of the time with more noise, in bursts of 100 ms.
+        burst_share: of the time with more noise, in bursts of about 100 ms.
         burst_hz: events of each pixel a second in a burst.
         train: people to train with; each makes every gesture once.
         validation: people to validate with.
