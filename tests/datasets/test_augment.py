@@ -172,7 +172,7 @@ def test_a_dropped_area_is_one_whole_rectangle_of_at_most_its_share(seed, share)
 
 
 def test_a_dropped_area_has_the_sensors_shape_and_lies_anywhere():
-    """A quarter at most of 160x100 pixels: as many times 16 columns as 10 rows, and no pixel is always spared."""
+    """A quarter at most of 160x100 pixels: as many times 16 columns as 10 rows, and it covers the middle."""
     size, covered = (160, 100), np.zeros((160, 100), int)
     events = on_every_pixel(size)
     for seed in range(200):
@@ -181,6 +181,17 @@ def test_a_dropped_area_has_the_sensors_shape_and_lies_anywhere():
         assert abs(columns / 16 - rows / 10) < 0.2
         covered[dropped["x"], dropped["y"]] += 1
     assert (covered[40:120, 25:75] > 0).all()
+
+
+def test_no_pixel_is_always_spared_by_a_dropped_area():
+    """On 8x8 pixels, each is dropped as often as its mirror images are."""
+    events, covered = on_every_pixel((8, 8)), np.zeros((8, 8), int)
+    for seed in range(2000):
+        dropped = events[~kept_of(events, draw(seed, events, (8, 8), drop_area=0.5))]
+        covered[dropped["x"], dropped["y"]] += 1
+    assert covered.min() > 0
+    for mirrored in (covered[::-1], covered[:, ::-1]):
+        assert (np.abs(covered - mirrored) < 5 * np.sqrt(covered + mirrored)).all()
 
 
 @pytest.mark.parametrize("name", DROPS)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tonic
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from quietspike.core import OptionError
@@ -131,6 +131,14 @@ def test_a_recording_without_events_gives_zeros(by):
     assert not frames.any()
 
 
+def test_tonics_events_are_taken_as_they_are():
+    theirs = np.array([(3, 1, 10, True), (4, 1, 30, False)], [("x", "i8"), ("y", ">i4"), ("t", "i8"), ("p", "?")])
+    signed = np.array([(10, 1, 3, 1), (30, 1, 4, -1)], [("t", "u8"), ("y", "u2"), ("x", "u2"), ("p", "i1")])
+    ours = to_frames(make_events([3, 4], [1, 1], [10, 30], [1, 0]), SENSOR, Framing(2))
+    assert (to_frames(theirs, SENSOR, Framing(2)) == ours).all()
+    assert (to_frames(signed, SENSOR, Framing(2)) == ours).all()
+
+
 def test_counts_stop_at_255():
     events = make_events([1] * 300, [1] * 300, range(300), [1] * 300)
     assert to_frames(events, SENSOR, Framing(1))[0, 1, 1, 1] == 255
@@ -178,6 +186,7 @@ def test_windows_agree_with_pythons_integers(times, steps, window, known):
 
 @JIT
 @given(recordings(), st.integers(1, 5), st.integers(1, 300), st.integers(-100, 1100), st.integers(1, 1200))
+@example(make_events([0, 0], [0, 0], [95, 105], [1, 1]), 5, 30, 0, 100)  # the fifth window starts after the end
 def test_a_span_cuts_a_clip_out_of_a_recording_of_any_order(events, steps, window, first, length):
     for framing in (Framing(steps, window_us=window), Framing(steps)):
         cut = events[(events["t"] >= first) & (events["t"] < first + length)]

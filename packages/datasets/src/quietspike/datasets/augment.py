@@ -137,7 +137,8 @@ def _drop_area(events: Events, size: tuple[int, int], share: float, random: np.r
     for name, length in zip(("x", "y"), size, strict=True):
         side = np.sqrt(share) * length
         start = random.uniform(0, length - side)
-        kept |= (events[name] < start) | (events[name] >= start + side)
+        middle = events[name] + 0.5  # of the pixel
+        kept |= (middle < start) | (middle >= start + side)
     return events[kept]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from quietspike.core.checks import check_flag, check_whole
 from quietspike.core.errors import OptionError
-from quietspike.datasets.events import Events, inside, sort_by_time
+from quietspike.datasets.events import EVENT, Events, as_events, inside, sort_by_time
 
 Frames: TypeAlias = npt.NDArray[np.uint8]
 SensorSize: TypeAlias = tuple[int, int, int]
@@ -67,7 +67,8 @@ def to_frames(events: Events, sensor_size: SensorSize, framing: Framing, span: t
     equal windows ends just after the last event. A recording without events gives zeros.
 
     Args:
-        events: the recording; by time in any order, by count they are put in order of time.
+        events: the recording, as ``EVENT`` or with fields that ``as_events`` takes; by time in any order, by count
+            they are put in order of time.
         sensor_size: width, height, polarities.
         framing: how.
         span: the recording's start and end in µs, where they are known, for framing by time; events before the start,
@@ -78,7 +79,10 @@ def to_frames(events: Events, sensor_size: SensorSize, framing: Framing, span: t
 
     Raises:
         OptionError: if a span is given for framing by count, or is not a start and a later end within 64 bits.
+        DataError: if ``as_events`` refuses the events.
     """
+    if getattr(events, "dtype", None) != EVENT:
+        events = as_events(events)
     if span is not None:
         span = _checked(span, framing)
     frames: Frames = np.zeros((framing.steps, *framing.input_shape(sensor_size)), dtype=np.uint8)
@@ -117,14 +121,14 @@ def _ends(events: Events, width: int, height: int) -> tuple[int, int]:
 def _windows(first: int, end: int, framing: Framing) -> npt.NDArray[np.int64]:
     """When each window starts, and the last time that falls into the last one.
 
-    In Python's integers, which neither round nor overflow; no event reaches windows that start past 64 bits.
+    In Python's integers, which neither round nor overflow; windows that no event reaches are left out.
     """
     if framing.window_us is None:
         starts = [first + -(-k * (end - first) // framing.steps) for k in range(framing.steps)]
     else:
         starts = [first + k * framing.window_us for k in range(framing.steps)]
         end = min(end, starts[-1] + framing.window_us)
-    return np.array([*(start for start in starts if start <= _LATEST), end - 1], dtype=np.int64)
+    return np.array([*(start for start in starts if start < end), end - 1], dtype=np.int64)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
