@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from quietspike.core import OptionError, QuietspikeError, UnknownNameError
+from quietspike.datasets import DigitsDVS
 from quietspike.datasets.cache import clear_entries, list_entries
 from quietspike.datasets.cli import parse_options, run
 
@@ -43,20 +44,33 @@ def test_list_shows_every_data_set_and_what_it_is(data):
         "nmnist",
         "poker_dvs",
     }
-    assert re.search(r"11 .*128x128 .*download=True", lines["dvs_gesture"])
-    assert "generated" in lines["digits_dvs"]
-    assert re.search(r"300 .*346x260 .*root ", lines["har_dvs"])
+    assert re.search(r"11 .*128x128 .*your folder, or a download", lines["dvs_gesture"])
+    assert re.search(r"10 .*20x20 .*generated", lines["digits_dvs"])
+    assert "your folder" in lines["event_folder"]
+    assert re.search(r"300 .*346x260 .*your folder ", lines["har_dvs"])
 
 
 def test_info_tells_splits_shape_and_whom_to_cite(data):
     shown = data("info", *DIGITS)
-    for told in ("T = 3, 2x20x20", "20 samples", "10 samples", "Alpaydin"):
+    for told in ("T = 3, 2x20x20", "20 samples, 2 a class", "10 samples, 1 a class", "downscale", "Alpaydin"):
         assert told in shown
+    assert list_entries() == []
+
+
+def test_info_counts_classes_that_a_split_lacks(data):
+    assert "12 samples, 1 to 2 a class" in data("info", "digits_dvs", "--train", "12", "--validation", "10")
+    assert "5 samples, 0 to 1 a class" in data("info", *DIGITS, "--max_test", "5")
+
+
+def build():
+    digits = DigitsDVS(train=20, validation=10, test=10, steps=3)
+    for name in ("train", "validation", "test"):
+        digits.split(name)
 
 
 def test_the_cache_is_shown_and_cleared_by_name(data):
     assert "0 entries" in data("cache")
-    data("info", *DIGITS)
+    build()
     shown = data("cache")
     assert re.search(r"digits_dvs .*20 .*3 frames by time", shown)
     assert "3 entries" in shown
@@ -72,10 +86,10 @@ def test_the_cache_is_shown_and_cleared_by_name(data):
 
 
 def test_a_damaged_entry_is_shown_as_such(data):
-    data("info", *DIGITS)
-    entry = list_entries()[1]
-    (entry.folder / "key.json").write_bytes(b"\xff{")
-    assert "damaged, or of another version" in data("cache")
+    build()
+    for index, damage in enumerate((b"\xff{", b'{"a":1}', b"[]")):
+        (list_entries()[index].folder / "key.json").write_bytes(damage)
+        assert data("cache").count("damaged, or of another version") == index + 1
     assert data("clear").startswith("3 entries removed")
 
 
@@ -116,7 +130,17 @@ def test_a_picture_has_a_name_of_its_own(data, tmp_path, monkeypatch):
         (["list", "--steps", "3"], r"data: unexpected --steps"),
         (["cache", "digits_dvs"], r"data: unexpected 'digits_dvs'"),
         (["show", *DIGITS, "--split", "tset"], r"data: --split: no 'tset'; did you mean 'test'\?"),
-        (["show", *DIGITS, "--index", "20"], r"data: --index 20: train has 0 to 19"),
+        (["show", *DIGITS, "--index", "20"], r"index=20: train has 0 to 19"),
+        (["show", *DIGITS, "--clip", "1"], r"clip=1: train has 0 to 0"),
+        (["show", *DIGITS, "--output", "plain"], r"data: --output plain: must end in .png, .svg or .pdf"),
+        (["info", "digits_dvs", "--name", "nmnist"], r"data: unexpected --name; the data set is digits_dvs"),
+        (["info", "event_folder", "--root", "2024"], r".*root=2024: must be a folder's path, as './2024' is"),
+        (["info", "nmnist", "--root", "true"], r".*root=True: must be a folder's path, as './True' is"),
+        (
+            ["info", "digits_dvs", "--augment", "0.5", "--augment.flip", "0.3"],
+            r"data: --augment.flip: --augment has a value of its own",
+        ),
+        (["info", "digits_dvs", "--steps", "99999999999"], r".*steps=99999999999: a sample of .* more than 1 GiB; .*"),
         (["show", *DIGITS, "--output", "a.mp3"], r"data: --output a.mp3: Format 'mp3' is not supported .*"),
     ],
 )

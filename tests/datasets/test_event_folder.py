@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -78,11 +80,70 @@ def test_parts_in_folders_are_the_splits(divided, parts, sizes):
     assert np.array_equal(dataset.recording("test", 5), wave(111))
 
 
-def test_without_a_part_to_test_with_there_are_no_parts(divided):
-    """``train`` then would be a class, and holds no recordings."""
+def test_a_part_that_is_missing_is_named(divided):
     root = divided("train", "validation")
-    with pytest.raises(DataError, match=f"^{root} holds no folders of classes with "):
+    with pytest.raises(DataError, match=f"^{root} holds train and validation with folders of classes, but no such te"):
         event_folder(root=root, sensor_size=SIZE)
+    (root / "validation").rename(root / "valid")
+    divided("test")
+    assert event_folder(root=root, sensor_size=SIZE).sizes() == {"train": 8, "test": 12, "validation": 8}
+    divided("val")
+    with pytest.raises(DataError, match=f"^{root} holds valid and val, which are names of one part; keep one$"):
+        event_folder(root=root, sensor_size=SIZE)
+
+
+def test_val_beside_train_alone_is_to_test_with(divided):
+    assert event_folder(root=divided("train", "val"), sensor_size=SIZE).sizes() == {"train": 8, "test": 8}
+
+
+def test_a_class_without_a_recording_is_named(undivided):
+    write(undivided / "up" / "0.mp4", "a film")
+    with pytest.raises(DataError, match=rf"^{undivided}/up: a class without a file that can be read; looked for \*\."):
+        event_folder(root=undivided, sensor_size=SIZE)
+
+
+def test_what_is_hidden_or_no_file_is_left_out(undivided):
+    write(undivided / "left" / "._0.npy", "of another system")
+    write(undivided / ".thumbnails" / "0.npy", "of a browser")
+    os.mkfifo(undivided / "left" / "pipe.npy")
+    (undivided / "left" / "folder.npy").mkdir()
+    assert event_folder(root=undivided, sensor_size=SIZE).sizes() == {"all": 20}
+
+
+@pytest.mark.parametrize(("first", "told", "size"), [("a", "346x260", "128x128"), ("z", "128x128", "346x260")])
+def test_recordings_of_another_sensor_than_the_first_are_refused(tmp_path, first, told, size):
+    """Of a smaller one too, where nobody said how large all are to be."""
+    root = tmp_path / "mixed"
+    for number in range(4):
+        write(root / first / f"{number}.aedat", aedat2(tuples(wave(number))))
+    large = write(root / "m" / "0.aedat", aedat2([(300, 200, 5, 1), (3, 2, 9, 1)], "DAVIS346B", (346, 260)))
+    with pytest.raises(DataError, match=rf"\.aedat: of a sensor of {told}; the data set's is {size} \(sensor_size\)$"):
+        read_all(event_folder(root=root))
+    read_all(event_folder(root=root, sensor_size=(346, 260, 2)))
+    with pytest.raises(DataError, match=rf"^{large}: of a sensor of 346x260; the data set's is 128x128 "):
+        read_all(event_folder(root=root, sensor_size=(128, 128)))
+
+
+def test_a_recording_that_is_all_off_the_sensor_is_named(undivided):
+    write(undivided / "left" / "3.npy", npy(table([(40, 3, 5, 1)])))
+    with pytest.raises(DataError, match=r"/3\.npy: without an event on the sensor; the data set's is 20x16 \("):
+        read_all(event_folder(root=undivided, sensor_size=SIZE))
+
+
+def test_two_folders_share_nothing_in_the_cache(tmp_path):
+    """Files of equal names, sizes and times."""
+    frames = []
+    for name in ("one", "other"):
+        for number in range(6):
+            path = tmp_path / name / "a" / f"{number}.npy"
+            write(path, npy(table(tuples(random_events(number + (name == "other") * 10, 40, SIZE)))))
+            os.utime(path, ns=(0, 0))
+        frames.append(event_folder(root=tmp_path / name, sensor_size=SIZE).split("train")[0][0])
+    assert not torch.equal(*frames)
+
+
+def read_all(dataset):
+    return [dataset.split(name) for name in ("train", "validation", "test")]
 
 
 @pytest.mark.parametrize(("order", "unit"), [("xytp", 1), ("pytx", 1000), ("txyp", 0.5)])
@@ -116,11 +177,13 @@ def test_formats_mix_and_the_first_recording_tells_the_sensors_size(tmp_path):
     [
         ({"sensor_size": [128]}, r"sensor_size=\[128\]: must be a list of 2 whole numbers of at least 1"),
         ({"sensor_size": "128x128"}, "sensor_size='128x128': must be a list of 2 whole numbers of at least 1"),
+        ({"sensor_size": [128, 99_999]}, r"sensor_size=\[128, 99999\]: must be at most 32768"),
+        ({"sensor_size": [30_000, 30_000]}, "steps=8: a sample of 8x2x30000x30000 takes more than 1 GiB; downscale"),
         ({"sensor_size": [0, 5]}, r"sensor_size=\[0, 5\]: must be a list of 2 whole numbers of at least 1"),
         ({"columns": "xyt"}, "columns='xyt': must hold each of x, y, t and p once, as 'txyp' does"),
         ({"unit_us": 0}, "unit_us=0: must be a positive number"),
         ({"steps": 0}, "steps=0: must be a whole number of at least 1"),
-        ({"test": 50, "sensor_size": SIZE}, "split: 50 of 20 samples held out leaves a part without any"),
+        ({"test": 50, "sensor_size": SIZE}, "test=50: must hold out some of 20 samples, and not all"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value(undivided, options, message):
@@ -154,7 +217,7 @@ def test_what_is_missing_is_named(undivided, tmp_path):
 def test_a_file_that_is_no_recording_is_named(undivided):
     write(undivided / "left" / "notes.txt", "by hand, on Monday")
     with pytest.raises(DataError, match=r"left/notes\.txt: no lines of four numbers") as raised:
-        event_folder(root=undivided, sensor_size=SIZE).split("test")
+        read_all(event_folder(root=undivided, sensor_size=SIZE))
     assert "\n" not in str(raised.value)
 
 

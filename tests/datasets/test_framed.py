@@ -32,7 +32,7 @@ def framed(parts=None, **options):
 
 
 def events_of(dataset, name):
-    return [dataset.events(name, index) for index in range(len(dataset.split(name).indices))]
+    return [dataset.sample(name, index).events for index in range(len(dataset.labels(name)))]
 
 
 def seeds_of(dataset, name):
@@ -97,9 +97,9 @@ def test_limits_take_some_of_the_same_split_and_keep_the_classes_shares():
 @pytest.mark.parametrize(
     ("parts", "options", "message"),
     [
-        ({"train": 4, "test": 2}, {"validation": 4}, "split: 4 of 4 samples held out leaves a part without any"),
-        ({"all": 4}, {"test": 0.01}, "split: 0.01 of 4 samples held out leaves a part without any"),
-        ({"all": 4}, {"test": 3, "validation": 2}, "split: 2 of 1 samples held out leaves a part without any"),
+        ({"train": 4, "test": 2}, {"validation": 4}, "validation=4: must hold out some of 4 samples, and not all"),
+        ({"all": 4}, {"test": 0.01}, "test=0.01: must hold out some of 4 samples, and not all"),
+        ({"all": 4}, {"test": 3, "validation": 2}, "validation=2: must hold out some of 1 samples, and not all"),
     ],
 )
 def test_a_set_too_small_to_be_divided_is_refused(parts, options, message):
@@ -107,7 +107,7 @@ def test_a_set_too_small_to_be_divided_is_refused(parts, options, message):
         framed({part: given(number) for part, number in parts.items()}, **options).split("train")
 
 
-@pytest.mark.parametrize("ask", [lambda dataset: dataset.split("trian"), lambda dataset: dataset.events("trian", 0)])
+@pytest.mark.parametrize("ask", [lambda dataset: dataset.split("trian"), lambda dataset: dataset.sample("trian", 0)])
 def test_an_unknown_split_comes_with_the_near_match(ask):
     with pytest.raises(UnknownNameError, match=r"^given: split: no 'trian'; did you mean 'train'"):
         ask(framed())

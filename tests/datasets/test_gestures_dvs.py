@@ -35,12 +35,12 @@ def test_each_person_makes_every_gesture_once_in_one_split(few):
         "left arm clockwise",
         "left arm counter clockwise",
     )
-    people = [dataset.events(name, 0) for name in splits] + [dataset.events("train", 11)]
+    people = [dataset.sample(name, 0).events for name in splits] + [dataset.sample("train", 11).events]
     assert len({person.tobytes() for person in people}) == 4
 
 
 def test_bursts_of_noise_come_on_top_of_the_recording():
-    calm, burst = (GesturesDVS(**FEW, burst_share=share).events("train", 3) for share in (0, 0.5))
+    calm, burst = (GesturesDVS(**FEW, burst_share=share).sample("train", 3).events for share in (0, 0.5))
     rows = {event.tobytes() for event in burst}
     assert all(event.tobytes() in rows for event in calm)
     added = len(burst) - len(calm)
@@ -64,7 +64,7 @@ def test_bursts_take_their_share_of_the_time(share, seed, duration):
 def test_frames_are_those_of_the_recording_over_its_whole_time(few):
     dataset, splits = few
     for index in (0, 5, 13):
-        events = dataset.events("train", index)
+        events = dataset.sample("train", index).events
         assert 0 <= events["t"].min() <= events["t"].max() <= 300_000
         expected = to_frames(events, (32, 32, 2), dataset.options.framing, span=(0, 300_000))
         assert np.array_equal(splits["train"][index][0].numpy(), expected)

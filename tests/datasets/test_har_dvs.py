@@ -55,15 +55,15 @@ def test_the_validation_part_is_its_own_whatever_share_is_asked_for(root):
     ("line", "message"),
     [
         ("action_001/gone 0", r"val_label\.txt: line 3: .*/action_001/gone\.npz is not there$"),
-        ("action_301/dvSave-1 0", r"val_label\.txt: line 3: expected action_001/NAME and a class, not 'action_301/"),
+        ("action_301/dvSave-1 0", r"val_label\.txt: line 3: expected action_001/NAME first, not 'action_301/"),
         ("action_1/dvSave-1 0", r"val_label\.txt: line 3: expected action_001/NAME"),
-        ("action_001 0", r"val_label\.txt: line 3: expected action_001/NAME and a class, not 'action_001 0'$"),
+        ("action_001 0", r"val_label\.txt: line 3: expected action_001/NAME first, not 'action_001 0'$"),
         ("action_001/ 0", r"val_label\.txt: line 3: expected action_001/NAME"),
         ("../up/a 0", r"val_label\.txt: line 3: expected action_001/NAME"),
         ("action_001/../action_002/dvSave-1 0", r"val_label\.txt: line 3: expected action_001/NAME"),
         ("action_001//etc/passwd 0", r"val_label\.txt: line 3: expected action_001/NAME"),
         ("/action_001/a 0", r"val_label\.txt: line 3: expected action_001/NAME"),
-        ("x" * 5000, r"val_label\.txt: line 3: expected action_001/NAME and a class, not 'x{40}'$"),
+        ("x" * 5000, r"val_label\.txt: line 3: expected action_001/NAME first, not 'x{40}'$"),
     ],
 )
 def test_a_bad_line_is_named_with_its_number(root, line, message):
@@ -77,6 +77,16 @@ def test_a_path_out_of_the_folder_is_refused_where_something_is_there(root, tmp_
     outside = write(tmp_path_factory.mktemp("outside") / "it.npz", npz(**named(tuples(action(0)))))
     write(root / "val_label.txt", f"action_001/{outside} 0\n")
     with pytest.raises(DataError, match=r"val_label\.txt: line 1: expected action_001/NAME"):
+        HARDVS(root=root)
+
+
+def test_a_recording_in_two_lists_is_named(root):
+    twice = (root / "train_label.txt").read_text().splitlines()[0]
+    write(root / "val_label.txt", twice + "\n")
+    with pytest.raises(DataError, match=r"\.npz is listed both for train and for validation$"):
+        HARDVS(root=root)
+    write(root / "val_label.txt", "\n")
+    with pytest.raises(DataError, match=r"val_label\.txt: names no recording$"):
         HARDVS(root=root)
 
 

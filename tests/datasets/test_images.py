@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,54 @@ def test_imagenets_layout_gives_the_splits(folder, tmp_path):
     assert [path.parent.parent.name for path, _ in dataset.split("test").paths] == ["val", "val"]
 
 
+def test_images_without_classes_are_no_part_to_test_with(folder):
+    """ImageNet's ``val`` as it is handed out."""
+    (folder / "train").mkdir()
+    for name in ("cat", "dog"):
+        (folder / name).rename(folder / "train" / name)
+    (folder / "val").mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "val" / "ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(DataError, match=f"^{folder} holds train with folders of classes, but no such test$"):
+        ImageFolder(root=folder)
+
+
+def test_val_beside_test_is_to_validate_with(folder):
+    for part in ("train", "val", "test"):
+        (folder / part / "cat").mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(folder / part / "cat" / f"{part}.png")
+    for name in ("cat", "dog"):
+        shutil.rmtree(folder / name)
+    dataset = ImageFolder(root=folder, size=8)
+    found = {name: [path.stem for path, _ in dataset.split(name).paths] for name in ("train", "validation", "test")}
+    assert found == {"train": ["train"], "validation": ["val"], "test": ["test"]}
+    assert dataset.labels("validation").tolist() == [0]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("uint16", 65535), ("uint8", 255)])
+def test_grey_of_16_bits_is_shown_as_that_of_8(folder, kind, most):
+    Image.fromarray(np.full((9, 9), most * 3 // 5, kind)).save(folder / "cat" / "00.png")
+    split = ImageFolder(root=folder, size=8, crop=False, test=1, validation=1).split("train")
+    frames, _ = split[[path.name for path, _ in split.paths].index("00.png")]
+    assert np.allclose(frames[0, :, 4, 4], (0.6 - MEAN) / DEVIATION, atol=0.02)
+
+
+def test_images_of_numbers_without_a_range_are_named(folder):
+    Image.fromarray(np.full((9, 9), 0.7, np.float32)).save(folder / "cat" / "a.tiff")
+    split = ImageFolder(root=folder, size=8, test=1, validation=1).split("train")
+    place = [path.name for path, _ in split.paths].index("a.tiff")
+    with pytest.raises(DataError, match=r"a\.tiff: an image of 32 bits a pixel \(mode F\); convert it to 8 or 16$"):
+        split[place]
+
+
+def test_what_is_hidden_is_no_image(folder):
+    for name in ("cat/._0.png", ".thumbnails/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"of another system")
+    dataset = ImageFolder(root=folder, size=8)
+    assert dataset.classes == ("cat", "dog")
+    assert sum(len(dataset.split(name)) for name in ("train", "validation", "test")) == 24
+
+
 def test_a_batch_is_its_images(folder):
     split = ImageFolder(root=folder, size=8).split("test")
     frames, labels = next(Batches(split, 3).epoch())
@@ -130,6 +180,9 @@ def test_an_image_of_too_many_pixels_is_refused(folder, monkeypatch):
         ({"flip": 2}, OptionError, "flip=2"),
         ({"crop": "yes"}, OptionError, "crop='yes'"),
         ({"max_test": 0}, OptionError, "max_test=0"),
+        ({"validation": "x"}, OptionError, "validation='x'"),
+        ({"size": 10**6}, OptionError, "size=1000000"),
+        ({"root": 2024}, OptionError, "root=2024: must be a folder's path"),
     ],
 )
 def test_bad_options_are_refused(folder, options, error, message):
@@ -138,7 +191,7 @@ def test_bad_options_are_refused(folder, options, error, message):
 
 
 def test_an_empty_folder_and_a_wrong_split_are_named(folder, tmp_path):
-    with pytest.raises(DataError, match="holds no folders of classes with images"):
+    with pytest.raises(DataError, match=r"holds no folders of classes with \*\.bmp, "):
         ImageFolder(root=tmp_path / "images" / "cat")
     with pytest.raises(UnknownNameError, match=r"image_folder: split: no 'tset'; did you mean 'test'\?"):
         ImageFolder(root=folder).split("tset")

@@ -9,7 +9,7 @@ from quietspike.core.training import train
 from quietspike.core.voting import Voting
 from quietspike.datasets import Augment, FramedRecordings, Framing, Options, to_frames
 from quietspike.datasets.events import EVENT
-from quietspike.datasets.loading import DrawnFrames, StoredFrames
+from quietspike.datasets.loading import Draw, DrawnFrames, StoredFrames
 from quietspike.datasets.store import Store
 
 from .conftest import Given, mistakes, random_events
@@ -20,12 +20,13 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (6, 3, 2, 4, 4), dtype=np.uin
 
 def stored(labels, indices, clips=1):
     """Six clips of frames; those of a sample follow one another."""
-    samples = FRAMES.reshape(6 // clips, clips, *FRAMES.shape[1:])
+    samples = FRAMES.reshape(6 // clips, clips, *FRAMES.shape[1:])[list(indices)]
 
     def build(asked):
         return (samples[sample] for sample in asked)
 
-    store = Store({"name": "stored", "clips": clips}, [2, len(samples) - 2], np.uint8, FRAMES.shape[1:], build)
+    key = {"name": "stored", "clips": clips, "indices": list(indices)}
+    store = Store(key, [1, len(samples) - 1], np.uint8, FRAMES.shape[1:], build)
     return StoredFrames(store, np.array(labels), np.array(indices), Voting(clips))
 
 
@@ -33,22 +34,13 @@ def recordings(number=24):
     return tuple(random_events(seed, 200, SIZE[:2], duration=1000, first=70) for seed in range(number))
 
 
-def drawn(**changes):
+def drawn(store=None, labels=(0, 1, 0, 1), indices=(23, 5, 7, 0), **changes):
     def build(asked):
-        return (recordings()[sample] for sample in asked)
+        return (recordings()[indices[sample]] for sample in asked)
 
-    store = Store({"name": "drawn"}, [20, 4], EVENT, (), build)
-    options = {
-        "store": store,
-        "labels": np.array([0, 1, 0, 1]),
-        "indices": np.array([23, 5, 7, 0]),
-        "sensor_size": SIZE,
-        "framing": Framing(4, window_us=100),
-        "is_random": True,
-        "augment": Augment(),
-        **changes,
-    }
-    return DrawnFrames(**options)
+    store = store or Store({"name": "drawn", "indices": list(indices)}, [1, 3], EVENT, (), build)
+    options = {"framing": Framing(4, window_us=100), "is_random": True, "augment": Augment(), **changes}
+    return DrawnFrames(store, np.array(labels), np.array(indices), Draw(SIZE, **options))
 
 
 def all_of(split):
@@ -142,11 +134,11 @@ def test_a_sample_and_a_batch_agree_where_they_are_drawn():
 
 
 def test_epochs_seeds_and_samples_draw_for_themselves_and_the_same_again():
-    split = drawn(indices=np.array([5, 5, 7, 5]), augment=Augment(drop_random=0.5))
+    split = drawn(indices=(5, 5, 7, 5), augment=Augment(drop_random=0.5))
     one = all_of(split.at_epoch(1, 0))
     assert torch.equal(all_of(split.at_epoch(2, 0).at_epoch(1, 0)), one)
     assert torch.equal(one[0], one[1])  # one recording
-    for other in (split.at_epoch(2, 0), split.at_epoch(1, 1), drawn(indices=split.indices).at_epoch(1, 0)):
+    for other in (split.at_epoch(2, 0), split.at_epoch(1, 1), drawn(indices=(5, 5, 7, 5)).at_epoch(1, 0)):
         assert not torch.equal(all_of(other), one)
     assert torch.equal(all_of(split), all_of(split.at_epoch(0, 0)))
 
@@ -205,7 +197,7 @@ def test_a_clip_is_cut_out_before_it_is_changed():
     """Two events in the clip, so about ten of noise; the recording's other thousand have no part in it."""
     events = np.concatenate([random_events(0, 2, SIZE[:2], 100), random_events(1, 1000, SIZE[:2], 1000, first=400)])
     store = Store({"name": "uneven"}, [1], EVENT, (), lambda asked: (events for _ in asked))
-    changes = {"store": store, "indices": np.array([0]), "labels": np.array([1]), "is_random": False}
+    changes = {"store": store, "indices": [0], "labels": [1], "is_random": False}
     split = drawn(**changes, augment=Augment(noise=5))
     totals = [split.at_epoch(epoch, 0)[0][0].sum().item() for epoch in range(50)]
     assert abs(np.mean(totals) - 12) < 5 * np.sqrt(10 / 50)
@@ -216,8 +208,8 @@ def test_a_recording_without_events_stays_empty():
     for framing in (Framing(4), Framing(4, window_us=100), Framing(4, by="count")):
         split = drawn(
             store=store,
-            indices=np.array([0]),
-            labels=np.array([1]),
+            indices=[0],
+            labels=[1],
             framing=framing,
             augment=Augment(noise=1, drop_time=1),
         )

@@ -144,7 +144,7 @@ def name_a_class(root):
     ("mistake", "message"),
     [
         (remove, r"train20\.txt: sample 7: neither 7\.bs2 nor 7\.bin is in "),
-        (list_twice, r"4\.bin is listed both to train and to test with$"),
+        (list_twice, r"4\.bin is listed both for train and for test$"),
         (add_a_list, r"holds several lists: train1\.txt, train20\.txt; keep one$"),
         (name_a_class, r"test5\.txt: line 1: class 10 is not one of 0 to 9$"),
     ],

@@ -50,15 +50,16 @@ def test_a_source_of_many_recordings_is_read_once_however_many_shards_there_are(
         "given", {"train": sources, "test": [counted("dddd", 1)]}, (34, 34, 2), ("a", "b"), Options()
     )
     assert len(dataset.split("train")) == 120
-    assert sorted(asked) == [(name, list(range(50))) for name in ("a", "bb", "ccc")]
+    assert [name for name, _ in sorted(asked)] == ["a", "bb", "ccc"]
+    assert sum(len(places) for _, places in asked) == 120
     assert len(list(cache.rglob("*.rows"))) == 2  # a shard is full from 64 samples on, when its source ends
 
 
 def test_files_come_in_shards_of_64(cache, tmp_path):
     data = atis_bin(tuples(random_events(0, 5)))
     sources = [FileSource(write(tmp_path / f"{number}.bin", data), f"{number}.bin", 0) for number in range(130)]
-    dataset = FramedRecordings("given", {"train": sources, "test": sources[:1]}, (34, 34, 2), ("a",), Options(steps=1))
-    dataset.split("train")
+    dataset = FramedRecordings("given", {"train": sources[:1], "test": sources}, (34, 34, 2), ("a",), Options(steps=1))
+    dataset.split("test")
     assert sorted(path.stat().st_size // (2 * 34 * 34) for path in cache.rglob("*.rows")) == [2, 64, 64]
 
 

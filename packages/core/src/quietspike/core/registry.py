@@ -1,4 +1,4 @@
-"""The five registries: plugins by name, found through entry points and imported only when asked for."""
+"""The six registries: plugins by name, found through entry points and imported only when asked for."""
 
 from __future__ import annotations
 

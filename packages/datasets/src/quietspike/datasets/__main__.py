@@ -13,3 +13,5 @@ if __name__ == "__main__":
     except (QuietspikeError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"quietspike: {error}", highlight=False, markup=False, emoji=False)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quietspike.datasets.framed import Parts
-from quietspike.datasets.published import NoRecordingsError, PublishedSet, find_in_classes
+from quietspike.datasets.class_folders import NoRecordingsError
+from quietspike.datasets.published import PublishedSet, find_in_classes
+from quietspike.datasets.sources import Parts
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DOWNLOADED = "CIFAR10DVS"
@@ -33,6 +34,7 @@ CIFAR10DVS = PublishedSet(
         "Li, H., Liu, H., Ji, X., Li, G. and Shi, L. (2017). CIFAR10-DVS: an event-stream dataset for object "
         "classification. Frontiers in Neuroscience 11:309. https://doi.org/10.3389/fnins.2017.00309"
     ),
+    home="https://doi.org/10.6084/m9.figshare.4724671",
     find=find_recordings,
     tonic=("CIFAR10DVS", ({},)),
     folder=_DOWNLOADED,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -17,7 +18,9 @@ from quietspike.core import DATASETS, OptionError
 from quietspike.core.contracts import EventDataset, SplitName
 from quietspike.core.errors import unknown_name
 from quietspike.core.networks import build_plugin
-from quietspike.datasets.cache import Entry, cache_folder, clear_entries, list_entries
+from quietspike.datasets.cache import FORMAT, Entry, cache_folder, clear_entries, list_entries
+from quietspike.datasets.framed import Sample
+from quietspike.datasets.loading import Labels
 
 _OPTIONS = "Options of the data set: --root FOLDER, --steps 16, --augment.flip 0.5."
 
@@ -65,6 +68,8 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         place = options
         for name in outer:
             place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise OptionError(f"data: {key}: --{name} has a value of its own")
         place[last] = _value(value)
     return options
 
@@ -103,6 +108,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     show.add_argument("name", help="of the data set")
     show.add_argument("--split", default="train", help="train, validation or test")
     show.add_argument("--index", type=int, default=0, help="of the sample in its split")
+    show.add_argument("--clip", type=int, default=0, help="of the sample, where it has several")
     show.add_argument("--output", type=Path, help="picture to write (.png, .svg, .pdf); NAME-SPLIT-INDEX.png without")
     return parser, list(commands.choices)
 
@@ -126,16 +132,18 @@ def _info(options: argparse.Namespace, chosen: dict[str, Any], console: Console)
     table = Table(title=options.name, show_header=False)
     names = ", ".join(dataset.classes[:12]) + (", ..." if len(dataset.classes) > 12 else "")
     table.add_row("classes", f"{len(dataset.classes)}: {names}")
+    for option, value in asdict(dataset.options).items() if hasattr(dataset, "options") else ():
+        if value not in (None, {}):
+            table.add_row(option, str(value))
     for part, size in getattr(dataset, "sizes", dict)().items():
         table.add_row(f"recordings, {part}", f"{size:,}")
     channels, height, width = dataset.input_shape
     table.add_row("a sample", f"T = {dataset.steps}, {channels}x{height}x{width}")
     for name in get_args(SplitName):
-        split = dataset.split(name)
-        labels = np.bincount(getattr(split, "labels", np.empty(0, int)), minlength=1)
-        spread = f", {labels.min()} to {labels.max()} a class" if labels.sum() else ""
-        clips = getattr(getattr(split, "voting", None), "clips", 1)
-        table.add_row(name, f"{len(split) // clips:,} samples{f' of {clips} clips' if clips > 1 else ''}{spread}")
+        labels = _labels(dataset, name)
+        counts = np.bincount(labels, minlength=len(dataset.classes))
+        spread = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+        table.add_row(name, f"{len(labels):,} samples, {spread} a class")
     table.add_row("cite", getattr(dataset, "citation", "") or getattr(DATASETS.get(options.name), "citation", ""))
     console.print(table)
 
@@ -162,23 +170,44 @@ def _show(options: argparse.Namespace, chosen: dict[str, Any], console: Console)
     if options.split not in get_args(SplitName):
         raise unknown_name("data: --split", options.split, get_args(SplitName))
     dataset = _open(options.name, chosen)
-    split = dataset.split(options.split)
-    if not 0 <= options.index < len(split):
-        raise OptionError(f"data: --index {options.index}: {options.split} has 0 to {len(split) - 1}")
-    frames, label = split[options.index]
-    title = f"{options.name}, {options.split} {options.index}: {dataset.classes[label]}"
-    read = getattr(dataset, "events", None)
-    clips = getattr(getattr(split, "voting", None), "clips", 1)
-    events = None if read is None else read(options.split, options.index // clips)
     path = options.output or Path(f"{options.name}-{options.split}-{options.index}.png")
+    if not path.suffix:
+        raise OptionError(f"data: --output {path}: must end in .png, .svg or .pdf")
+    sample = _sample(dataset, options.split, options.index, options.clip)
+    clip = f", clip {options.clip}" if options.clip else ""
+    title = f"{options.name}, {options.split} {options.index}{clip}: {dataset.classes[sample.label]}"
     try:
-        save_figure(draw_sample(np.asarray(frames), title, events), path)
+        save_figure(draw_sample(sample, title), path)
     except ValueError as error:
         raise OptionError(f"data: --output {path}: {error}") from error
     console.print(f"{title}; drawn into {path}", highlight=False, markup=False)
 
 
+def _labels(dataset: EventDataset, name: SplitName) -> Labels:
+    """Of a split; of our own sets without a recording being read."""
+    labels = getattr(dataset, "labels", None)
+    if labels is not None:
+        return np.asarray(labels(name))
+    split = dataset.split(name)
+    return np.array([split[index][1] for index in range(len(split))], dtype=np.int64)
+
+
+def _sample(dataset: EventDataset, name: SplitName, index: int, clip: int) -> Sample:
+    """Of a split; of recordings without another being read."""
+    make = getattr(dataset, "sample", None)
+    if make is not None:
+        made: Sample = make(name, index, clip)
+        return made
+    split = dataset.split(name)
+    if not 0 <= index < len(split):
+        raise OptionError(f"index={index}: {name} has 0 to {len(split) - 1}")
+    frames, label = split[index]
+    return Sample(np.asarray(frames), label, None, None)
+
+
 def _open(name: str, chosen: dict[str, Any]) -> EventDataset:
+    if "name" in chosen:
+        raise OptionError(f"data: unexpected --name; the data set is {name}")
     return build_plugin(DATASETS, {**chosen, "name": name})
 
 
@@ -200,16 +229,20 @@ def _name(entry: Entry) -> str:
 def _facts(entry: Entry) -> tuple[str, str]:
     """How many samples, and what a row is."""
     key = entry.key
-    if not key:
+    if key.get("format") != FORMAT or "samples" not in key:
         return "?", "damaged, or of another version"
     if "frames" not in key:
-        return f"{key['samples']:,}", "events"
+        return f"{key['samples']:,}", f"events{_of_root(key)}"
     framing = key["frames"]
     windows = f" of {framing['window_us']} µs" if framing["window_us"] else f" by {framing['by']}"
     clips = f", {key['clips']} clips" if key["clips"] > 1 else ""
     scale = f", 1/{framing['downscale']}" if framing["downscale"] > 1 else ""
     binary = ", binary" if framing["binary"] else ""
-    return f"{key['samples']:,}", f"{framing['steps']} frames{windows}{clips}{scale}{binary}"
+    return f"{key['samples']:,}", f"{framing['steps']} frames{windows}{clips}{scale}{binary}{_of_root(key)}"
+
+
+def _of_root(key: Mapping[str, Any]) -> str:
+    return f", of {key['root']}" if key.get("root") else ""
 
 
 def _megabytes(number: int) -> str:

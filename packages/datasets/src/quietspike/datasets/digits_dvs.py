@@ -12,9 +12,9 @@ from quietspike.core.checks import check_whole
 from quietspike.core.errors import OptionError
 from quietspike.datasets.camera import Camera, pixel_thresholds, record
 from quietspike.datasets.events import Events
-from quietspike.datasets.framed import FramedRecordings, Options, Part, signature_with_options
+from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
 from quietspike.datasets.saccades import DURATION_US, log_views, moving_views, saccade_path
-from quietspike.datasets.splits import Indices, hold_out, stratified_sample
+from quietspike.datasets.splits import Indices, Part, hold_out, stratified_sample
 
 SAMPLES = 1797
 _CLASSES = tuple("0123456789")
@@ -93,6 +93,7 @@ class DigitsDVS(FramedRecordings):
 
     classes = _CLASSES
     origin = "generated"
+    sensor_size = (20, 20, 2)  # by default
     citation = (
         "Alpaydin, E. and Kaynak, C. (1998). Optical Recognition of Handwritten Digits. UCI Machine Learning "
         "Repository. https://doi.org/10.24432/C50P49. Seen through a camera simulated after Rebecq et al. (2018), "

@@ -11,19 +11,21 @@ from typing import Literal
 import numpy as np
 
 from quietspike.core.errors import DataError
+from quietspike.datasets.class_folders import NoRecordingsError
 from quietspike.datasets.events import Events
 from quietspike.datasets.formats.arrays import load
 from quietspike.datasets.formats.columns import Layout, from_table
 from quietspike.datasets.formats.content import Content
-from quietspike.datasets.framed import Parts
-from quietspike.datasets.published import NoRecordingsError, PublishedSet
+from quietspike.datasets.published import PublishedSet
 from quietspike.datasets.recordings import read_bytes
-from quietspike.datasets.sources import FileSource, Source, stamp
+from quietspike.datasets.sources import FileSource, Parts, Source, stamp
 
 _LAYOUT = Layout("txyp")
 _CITATION = (
     "Wang, Y. et al. (2019). EV-Gait: event-based robust gait recognition using dynamic vision sensors. IEEE/CVF "
-    "Conference on Computer Vision and Pattern Recognition, 6351-6360. https://doi.org/10.1109/CVPR.2019.00652"
+    "Conference on Computer Vision and Pattern Recognition, 6351-6360. https://doi.org/10.1109/CVPR.2019.00652. Wang, "
+    "Y. et al. (2021). Event-stream representation for human gaits identification using deep neural networks. IEEE "
+    "TPAMI. https://doi.org/10.1109/TPAMI.2021.3054886"
 )
 
 
@@ -108,6 +110,7 @@ def _gait(name: str) -> PublishedSet:
         classes=(),  # 20 or 21 people, depending on who hands it out
         sensor_size=(128, 128, 2),
         citation=_CITATION,
+        home="https://github.com/zhangxiann/TPAMI_Gait_Identification",
         find=partial(find_recordings, name=name),
         defaults={"steps": 60, "window_us": 15_000, "downscale": 4, "start": "random", "clips": 10},
     )

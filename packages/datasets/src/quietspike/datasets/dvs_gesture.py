@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from quietspike.core.errors import DataError
+from quietspike.datasets.class_folders import NoRecordingsError
 from quietspike.datasets.events import Events, slice_by_time, sort_by_time
 from quietspike.datasets.formats.columns import Layout
-from quietspike.datasets.framed import Parts
-from quietspike.datasets.published import NoRecordingsError, PublishedSet
+from quietspike.datasets.published import PublishedSet
 from quietspike.datasets.recordings import read_recording
-from quietspike.datasets.sources import FileSource, stamp
+from quietspike.datasets.sources import FileSource, Parts, stamp
 
 _CLASSES = (
     "hand clapping",
@@ -93,9 +93,11 @@ def find_recordings(root: Path) -> Parts:
 def _trials(folder: Path, part: Literal["train", "test"]) -> list[TrialSource]:
     table = folder / f"trials_to_{part}.txt"
     try:
-        names = [line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: cannot be read: {error}") from error
+    if not names:
+        raise DataError(f"{table}: names no recording")
     wrong = next((name for name in names if Path(name).name != name), None)
     if wrong is not None:
         raise DataError(f"{table}: {wrong[:40]!r} is not the name of a file beside it")
@@ -106,15 +108,19 @@ def _trial(path: Path) -> TrialSource:
     table = path.with_name(f"{path.stem}_labels.csv")
     labels, spans = [], []
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 label, start, end = (int(row[key]) for key in ("class", "startTime_usec", "endTime_usec"))
                 if not 1 <= label <= len(_CLASSES) or start >= end:
                     raise ValueError(f"line {number}: class {label} from {start} to {end} µs")
                 labels.append(label - 1)
                 spans.append((start, end))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as a table of gestures: {error}") from error
+    if not labels:
+        raise DataError(f"{table}: names no gesture")
     if not path.is_file():
         raise DataError(f"{table}: its recording {path.name} is not there")
     return TrialSource(path, tuple(labels), tuple(spans))
@@ -137,6 +143,7 @@ DVSGesture = PublishedSet(
         "Amir, A. et al. (2017). A low power, fully event-based gesture recognition system. IEEE Conference on "
         "Computer Vision and Pattern Recognition, 7388-7397. https://doi.org/10.1109/CVPR.2017.781"
     ),
+    home="https://research.ibm.com/interactive/dvsgesture/",
     find=find_recordings,
     tonic=("DVSGesture", ({"train": True}, {"train": False})),
     folder=_DOWNLOADED,

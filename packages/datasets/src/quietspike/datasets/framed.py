@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from inspect import Parameter, Signature, signature
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from quietspike.core.checks import check_whole
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import DataError, OptionError, unknown_name
 from quietspike.core.voting import Voting
 from quietspike.datasets.augment import Augment
-from quietspike.datasets.clips import Clips, spread_clips
+from quietspike.datasets.clips import Clips, Span, spread_clips
 from quietspike.datasets.events import EVENT, Events, inside, sort_by_time
 from quietspike.datasets.frames import Frames, Framing, SensorSize, to_frames
-from quietspike.datasets.loading import DrawnFrames, StoredFrames
-from quietspike.datasets.sources import Items, Source, fingerprint, items_of, labels_of, read_items
-from quietspike.datasets.splits import hold_out, limited
+from quietspike.datasets.loading import Draw, DrawnFrames, Labels, StoredFrames
+from quietspike.datasets.sources import Items, Parts, Source, fingerprint, items_of, labels_of, read_items
+from quietspike.datasets.splits import Indices, Part, check_held, divide, limited
 from quietspike.datasets.store import Rows, Store
 
-REVISION = 1
+REVISION = 2
 """Of how recordings become rows of the cache: raise it when that changes, or old caches would stay."""
 
 SHARD_SAMPLES = 64
 
 _OF_WINDOWS = ("window_us", "start", "clips")
+_MOST_BYTES = 1 << 30  # of a sample's frames; what takes more was meant otherwise
 
-Part: TypeAlias = Literal["train", "validation", "test", "all"]
-Parts: TypeAlias = Mapping[Part, Sequence[Source]]
-"""How a set is published: with a part to test with, perhaps one to validate with, or undivided (``all``)."""
+
+class Sample(NamedTuple):
+    """What a person looks at.
+
+    Args:
+        frames: [T, 2, H, W]; [T, 3, H, W] of an image.
+        label: its class.
+        events: of the whole recording, as they are read; ``None`` of what has none.
+        span: start and end in µs of what the frames show, where that is not all of it.
+    """
+
+    frames: npt.NDArray[Any]
+    label: int
+    events: Events | None
+    span: Span | None
 
 
 @dataclass(frozen=True)
@@ -81,11 +97,7 @@ class Options:
         self.clipping.check(self.framing)
         Voting(self.clips, self.vote)
         Augment.of(self.augment)
-        for name, held in (("validation", self.validation), ("test", self.test)):
-            if isinstance(held, float) and not 0 < held < 1:
-                raise OptionError(f"{name}={held}: must be a share above 0 and below 1, or a number of samples")
-            if not isinstance(held, float):
-                check_whole(**{name: held})
+        check_held(validation=self.validation, test=self.test)
         check_whole(0, seed=self.seed)
         most = {"max_train": self.max_train, "max_validation": self.max_validation, "max_test": self.max_test}
         check_whole(**{option: count for option, count in most.items() if count is not None})
@@ -148,9 +160,11 @@ class FramedRecordings:
         options: how recordings become samples.
         span: when each recording starts and ends in µs, where they are alike and known; framing by time then starts
             and ends there, not with the first and the last event.
+        root: whose recordings these are, where a name does not say that.
 
     Raises:
-        OptionError: if an option does not go with the set.
+        OptionError: if the frames of a sample would take more than 1 GiB.
+        ValueError: if there is neither ``all`` nor both a part to train and one to test with.
     """
 
     def __init__(
@@ -160,13 +174,19 @@ class FramedRecordings:
         sensor_size: SensorSize,
         classes: tuple[str, ...],
         options: Options,
-        span: tuple[int, int] | None = None,
+        span: Span | None = None,
+        root: Path | None = None,
     ) -> None:
+        if parts.keys() not in ({"all"}, {"train", "test"}, {"train", "validation", "test"}):
+            raise ValueError(f"{name}: parts {sorted(parts)}; give all, or train and test and perhaps validation")
         self.classes, self.sensor_size, self.options = classes, sensor_size, options
         self.steps = options.steps
         self.input_shape = options.framing.input_shape(sensor_size)
-        self._name, self._span = name, span
+        self._name, self._span, self._root = name, span, root
         self._parts: dict[Part, Items] = {part: items_of(sources) for part, sources in parts.items()}
+        if options.steps * math.prod(self.input_shape) > _MOST_BYTES:
+            shape = "x".join(map(str, (options.steps, *self.input_shape)))
+            raise OptionError(f"steps={options.steps}: a sample of {shape} takes more than 1 GiB; downscale more, too")
 
     def split(self, name: SplitName) -> StoredFrames | DrawnFrames:
         """The samples of ``train``, ``validation`` or ``test``; read and cached at first use.
@@ -175,14 +195,34 @@ class FramedRecordings:
             UnknownNameError: if it is none of the three.
             DataError: if a recording is damaged, or the cache cannot be written.
         """
-        options = self.options
-        items, labels, chosen = self._choose(name)
-        if name == "train" and options.is_drawn:
-            store, augment = self._store_events(items), Augment.of(options.augment)
-            is_random = options.start == "random"
-            return DrawnFrames(store, labels, chosen, self.sensor_size, options.framing, is_random, augment, self._span)
-        voting = Voting(1 if name == "train" else options.clips, options.vote)
-        return StoredFrames(self._store_frames(items, voting.clips), labels, chosen, voting)
+        items, labels, indices = self._choose(name)
+        if self._is_drawn(name):
+            return DrawnFrames(self._store_events(items), labels, indices, self._draw)
+        voting = self._voting(name)
+        return StoredFrames(self._store_frames(items, voting.clips), labels, indices, voting)
+
+    def labels(self, name: SplitName) -> Labels:
+        """The class of each of a split's samples, [N]; no recording is read."""
+        return self._choose(name)[1]
+
+    def sample(self, name: SplitName, index: int, clip: int = 0) -> Sample:
+        """One sample of a split, made from its recording alone; of one that is drawn, the first epoch's with seed 0.
+
+        Raises:
+            OptionError: if the split has no such sample, or the sample no such clip.
+            DataError: if the recording is damaged.
+        """
+        items, labels, _ = self._choose(name)
+        clips = 1 if self._is_drawn(name) else self._voting(name).clips
+        for what, number, count in (("index", index, len(items)), ("clip", clip, clips)):
+            if not 0 <= number < count:
+                raise OptionError(f"{what}={number}: {name} has 0 to {count - 1}")
+        events, label = next(read_items([items[index]])), int(labels[index])
+        if self._is_drawn(name):
+            frames, span = self._draw.frames(self._usable(events), np.random.default_rng(index))
+            return Sample(frames, label, events, span)
+        spans = self._clips(events, clips)
+        return Sample(self._frames(events, clips)[clip], label, events, spans[clip] if spans else self._span)
 
     def recording(self, part: Part, index: int) -> Events:
         """The events of one recording of a part, as they are read.
@@ -198,43 +238,33 @@ class FramedRecordings:
             raise DataError(f"{self._name}: no recording {index}; {part} has {len(items)}")
         return next(read_items([items[index]]))
 
-    def events(self, name: SplitName, index: int) -> Events:
-        """The events behind a split's sample, as they are read; all of its clips'."""
-        items, _, indices = self._choose(name)
-        return next(read_items([items[indices[index]]]))
-
     def sizes(self) -> dict[str, int]:
         """How many recordings each part has."""
         return {part: len(items) for part, items in self._parts.items()}
 
-    def _choose(self, name: SplitName) -> tuple[Items, np.ndarray, np.ndarray]:
-        """What is stored together, and of a split's samples the classes and their places in that."""
+    def _choose(self, name: SplitName) -> tuple[Items, Labels, Indices]:
+        """The recordings of a split, their classes, and their places in the part that they are of."""
         if name not in ("train", "validation", "test"):
             raise unknown_name(f"{self._name}: split", name, ("train", "validation", "test"))
         options = self.options
-        part, chosen = self._divide(name)
-        items = self._parts[part]
-        labels = np.array(labels_of(items), dtype=np.int64)[chosen]
+        labels = {part: labels_of(items) for part, items in self._parts.items()}
+        part, chosen = divide(labels, name, {"validation": options.validation, "test": options.test}, options.seed)
+        known = np.array(labels[part], dtype=np.int64)[chosen]
         most = {"train": options.max_train, "validation": options.max_validation, "test": options.max_test}[name]
-        if most is not None and most < len(chosen):
-            kept = limited(labels, most, options.seed)
-            items, labels = [items[index] for index in chosen[kept]], labels[kept]
-            chosen = np.arange(len(kept))
-        return items, labels, chosen
+        kept = limited(known, most, options.seed)
+        return [self._parts[part][index] for index in chosen[kept]], known[kept], chosen[kept]
 
-    def _divide(self, name: SplitName) -> tuple[Part, np.ndarray]:
-        """Which part a split is of, and which of its recordings."""
-        if name in self._parts and (name != "train" or "validation" in self._parts):
-            return name, np.arange(len(self._parts[name]))
-        part: Part = "all" if "all" in self._parts else "train"
-        labels = np.array(labels_of(self._parts[part]), dtype=np.int64)
-        rest = np.arange(len(labels))
-        if part == "all":
-            rest, test = hold_out(labels, self.options.test, self.options.seed)
-            if name == "test":
-                return part, test
-        stay, held = hold_out(labels[rest], self.options.validation, self.options.seed)
-        return part, rest[held if name == "validation" else stay]
+    def _is_drawn(self, name: SplitName) -> bool:
+        return name == "train" and self.options.is_drawn
+
+    def _voting(self, name: SplitName) -> Voting:
+        return Voting(1 if name == "train" else self.options.clips, self.options.vote)
+
+    @property
+    def _draw(self) -> Draw:
+        options = self.options
+        is_random, augment = options.start == "random", Augment.of(options.augment)
+        return Draw(self.sensor_size, options.framing, is_random, augment, self._span)
 
     def _store_frames(self, items: Items, clips: int) -> Store:
         framing = self.options.framing
@@ -250,24 +280,32 @@ class FramedRecordings:
     def _frames(self, events: Events, clips: int) -> Frames:
         """Of each clip, [clips, T, 2, H, W]."""
         framing = self.options.framing
-        span = self._span if framing.by == "time" else None
+        whole = self._span if framing.by == "time" else None
+        spans: Sequence[Span | None] = self._clips(events, clips) or [whole]
+        return np.stack([to_frames(events, self.sensor_size, framing, span) for span in spans])
+
+    def _clips(self, events: Events, clips: int) -> list[Span]:
+        """When each of several clips starts and ends; none for a recording that is framed as a whole."""
+        framing = self.options.framing
         if framing.window_us is None or clips == 1:
-            return to_frames(events, self.sensor_size, framing, span)[None]
+            return []
         width, height, _ = self.sensor_size
-        events = inside(events, width, height)
-        t = events["t"]
-        recorded = span or ((int(t.min()), int(t.max()) + 1) if len(t) else (0, 1))
-        spans = spread_clips(recorded, framing.steps * framing.window_us, clips)
-        return np.stack([to_frames(events, self.sensor_size, framing, clip) for clip in spans])
+        t = inside(events, width, height)["t"]
+        recorded = self._span or ((int(t.min()), int(t.max()) + 1) if len(t) else (0, 1))
+        return spread_clips(recorded, framing.steps * framing.window_us, clips)
 
     def _store_events(self, items: Items) -> Store:
         key = self._key(items, {"events": "on the sensor, in order of time"})
         return Store(key, _shards(items), EVENT, (), partial(self._build_events, items))
 
     def _build_events(self, items: Items, samples: Sequence[int]) -> Generator[Rows, None, None]:
-        width, height, _ = self.sensor_size
         for events in read_items([items[sample] for sample in samples]):
-            yield sort_by_time(inside(events, width, height))
+            yield self._usable(events)
+
+    def _usable(self, events: Events) -> Events:
+        """Those on the sensor, in order of time."""
+        width, height, _ = self.sensor_size
+        return sort_by_time(inside(events, width, height))
 
     def _key(self, items: Items, rows: Mapping[str, Any]) -> dict[str, Any]:
         recordings = fingerprint(items)
@@ -277,6 +315,7 @@ class FramedRecordings:
             "recordings": recordings,
             "samples": len(items),
             "sensor_size": self.sensor_size,
+            "root": None if self._root is None else str(self._root.resolve()),
             **rows,
         }
 

@@ -11,9 +11,10 @@ import numpy as np
 from quietspike.core.checks import check_whole
 from quietspike.datasets.camera import Bursts, Camera, add_bursts
 from quietspike.datasets.events import Events
-from quietspike.datasets.framed import FramedRecordings, Options, Part, signature_with_options
+from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
 from quietspike.datasets.gesture_scenes import film
 from quietspike.datasets.gestures import Gesture
+from quietspike.datasets.splits import Part
 
 _REVISION = 2  # of what is generated: raise it with every change of the scene or the camera, or old caches would stay
 _CLASSES = tuple(gesture.name.lower().replace("_", " ") for gesture in Gesture)
@@ -88,6 +89,7 @@ class GesturesDVS(FramedRecordings):
 
     classes = _CLASSES
     origin = "generated"
+    sensor_size = (128, 128, 2)  # by default
     citation = (
         "Modelled on Amir, A. et al. (2017). A low power, fully event-based gesture recognition system. CVPR. Seen "
         "through a camera simulated after Rebecq et al. (2018), ESIM: an open event camera simulator, and Hu et al. "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -18,8 +20,8 @@ from quietspike.core.checks import check_between, check_flag, check_whole
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import DataError, unknown_name
 from quietspike.core.seeds import derive_seed
-from quietspike.datasets.published import NoRecordingsError
-from quietspike.datasets.splits import hold_out, limited
+from quietspike.datasets.class_folders import find_classes, find_files, find_parts, open_root
+from quietspike.datasets.splits import Part, check_held, divide, limited
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -28,11 +30,7 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 _RESIZED = 256 / 224  # an image's shorter side before its middle is cut out, over the cut's
 _AREAS, _ASPECTS = (0.08, 1.0), (3 / 4, 4 / 3)
 _TRIES = 10
-_NAMES: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation",),
-    "test": ("test", "val"),  # ImageNet's is asked for its labels, and everybody tests with it
-}
+_LARGEST = 4096
 
 Box: TypeAlias = tuple[float, float, float, float]
 Paths: TypeAlias = list[tuple[Path, int]]
@@ -67,27 +65,31 @@ class ImageSplit:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        place = range(len(self))[index]
-        random = np.random.default_rng([derive_seed(self.seed, "images", self.epoch), place])
-        path, label = self.paths[place]
-        image = torch.from_numpy(_normalised(self._cut(path, random)))
-        return image.expand(self.steps, -1, -1, -1), label
+        with _without_warnings():
+            return self._sample(range(len(self))[index])
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
         """A batch, in the order asked for; images are decoded side by side."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(self.__getitem__, indices))
+        with _without_warnings(), ThreadPoolExecutor() as pool:
+            return list(pool.map(self._sample, indices))
 
     def at_epoch(self, number: int, seed: int) -> ImageSplit:
         """The split as a run of that seed sees it in that epoch."""
         return replace(self, epoch=number, seed=seed)
 
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each image, [N]."""
+        return np.array([label for _, label in self.paths], dtype=np.int64)
+
+    def _sample(self, place: int) -> tuple[Tensor, int]:
+        random = np.random.default_rng([derive_seed(self.seed, "images", self.epoch), place])
+        path, label = self.paths[place]
+        image = torch.from_numpy(_normalised(self._cut(path, random)))
+        return image.expand(self.steps, -1, -1, -1), label
+
     def _cut(self, path: Path, random: np.random.Generator) -> Image.Image:
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: no image that can be read: {error}") from error
+        image = _read(path)
         box = _random_box(image.size, random) if self.crop else _middle_box(image.size)
         cut = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box, reducing_gap=3)
         return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < self.flip else cut
@@ -96,8 +98,9 @@ class ImageSplit:
 class ImageFolder:
     """Images in a folder for each class, as ImageNet's: each image is shown at all T steps.
 
-    Folders ``train``, ``test`` (or ``val``) and perhaps ``validation``, each with folders of classes, give the splits;
-    without them all images are divided by the options ``test`` and ``validation``. Nothing is cached.
+    Folders ``train``, ``test`` and perhaps ``validation`` (or ``val``), each with folders of classes, give the splits;
+    of ``train`` and ``val`` alone, ``val`` is to test with, as ImageNet's is. Without them all images are divided by
+    the options ``test`` and ``validation``. What is hidden is left out, and nothing is cached.
 
     Args:
         root: the folder.
@@ -114,13 +117,13 @@ class ImageFolder:
 
     Raises:
         OptionError: if a value is out of its range.
-        DataError: if there are no images.
+        DataError: if there are no images, or a class has none.
 
     Source:
         Direct coding: Rathi and Roy 2021, DIET-SNN. Crops: Szegedy et al. 2015, Going deeper with convolutions.
     """
 
-    origin = "root"
+    origin = "your folder"
 
     def __init__(
         self,
@@ -138,69 +141,69 @@ class ImageFolder:
         max_test: int | None = None,
     ) -> None:
         check_whole(steps=steps, size=size)
+        check_between(1, _LARGEST, size=size)
         check_whole(0, seed=seed)
+        check_held(validation=validation, test=test)
         check_flag(crop=crop)
         check_between(0, 1, flip=flip)
         self._most = {"train": max_train, "validation": max_validation, "test": max_test}
         check_whole(**{f"max_{name}": count for name, count in self._most.items() if count is not None})
         self.steps, self.input_shape = steps, (3, size, size)
         self._size, self._crop, self._flip, self._seed = size, crop, flip, seed
-        self._held = {"validation": validation, "test": test}
-        self.classes, self._parts = _find_images(root)
+        self._held: dict[SplitName, float] = {"validation": validation, "test": test}
+        places = find_parts(open_root("image_folder", root, "a folder with a folder of images for each class"))
+        self.classes = find_classes(places.values())
+        self._parts: dict[Part, Paths] = {
+            part: find_files(place, self.classes, SUFFIXES) for part, place in places.items()
+        }
 
     def split(self, name: SplitName) -> ImageSplit:
         """The images of ``train``, ``validation`` or ``test``.
 
         Raises:
             UnknownNameError: if it is none of the three.
+            OptionError: if so many cannot be held out.
         """
-        if name not in _NAMES:
-            raise unknown_name("image_folder: split", name, _NAMES)
-        paths = self._divide(name)
-        most = self._most[name]
-        paths = [paths[index] for index in limited([label for _, label in paths], most, self._seed)]
+        if name not in self._most:
+            raise unknown_name("image_folder: split", name, self._most)
+        known = {part: [label for _, label in paths] for part, paths in self._parts.items()}
+        part, chosen = divide(known, name, self._held, self._seed)
+        kept = chosen[limited(np.array(known[part])[chosen], self._most[name], self._seed)]
+        paths = [self._parts[part][index] for index in kept]
         if name != "train":
             return ImageSplit(paths, self._size, self.steps)
         return ImageSplit(paths, self._size, self.steps, self._crop, self._flip)
 
-    def _divide(self, name: SplitName) -> Paths:
-        if name in self._parts and (name != "train" or "validation" in self._parts):
-            return self._parts[name]
-        paths = self._parts["train"]
-        for held_name in ("test", "validation"):
-            if held_name in self._parts:
-                continue
-            rest, held = hold_out([label for _, label in paths], self._held[held_name], self._seed)
-            if name == held_name:
-                return [paths[index] for index in held]
-            paths = [paths[index] for index in rest]
-        return paths
+    def labels(self, name: SplitName) -> npt.NDArray[np.int64]:
+        """The class of each of a split's images, [N]."""
+        return self.split(name).labels
 
 
-def _find_images(root: str | Path | None) -> tuple[tuple[str, ...], dict[SplitName, Paths]]:
-    if root is None:
-        raise DataError("image_folder: give root, a folder with a folder of images for each class")
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise NoRecordingsError(f"image_folder: no folder {folder}")
-    places = {
-        part: next((folder / name for name in names if (folder / name).is_dir()), None)
-        for part, names in _NAMES.items()
-    }
-    found = {part: place for part, place in places.items() if place is not None}
-    if not {"train", "test"} <= found.keys():
-        found = {"train": folder}
-    images = {part: _images(place) for part, place in found.items()}
-    classes = tuple(sorted({name for listed in images.values() for _, name in listed}))
-    if not classes:
-        raise NoRecordingsError(f"image_folder: {folder} holds no folders of classes with images")
-    index = {name: label for label, name in enumerate(classes)}
-    return classes, {part: [(path, index[name]) for path, name in listed] for part, listed in images.items()}
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of palettes and large images, which is nothing to its user here; filters are the process's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
-def _images(folder: Path) -> list[tuple[Path, str]]:
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    return [(path, path.parent.name) for path in paths]
+def _read(path: Path) -> Image.Image:
+    """An image in 8 bits of red, green and blue; of 16 bits of grey the upper ones.
+
+    Raises:
+        DataError: if it is none, or of numbers whose range nothing tells.
+    """
+    try:
+        with Image.open(path) as file:
+            if file.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+            if file.mode in ("I", "F"):
+                raise DataError(f"{path}: an image of 32 bits a pixel (mode {file.mode}); convert it to 8 or 16")
+            return file.convert("RGB")
+    except DataError:
+        raise
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: no image that can be read: {error}") from error
 
 
 def _middle_box(size: tuple[int, int]) -> Box:

@@ -27,8 +27,8 @@ class StoredFrames:
 
     Args:
         store: a row is a clip's frames [T, 2, H, W] uint8; each sample has as many as vote.
-        labels: [N], of the split's samples.
-        indices: [N], the samples in the store.
+        labels: [N], of the samples.
+        indices: [N], which recordings of their part they are.
         voting: how a sample's clips decide.
 
     Shape:
@@ -42,18 +42,49 @@ class StoredFrames:
     voting: Voting = ONE_CLIP
 
     def __len__(self) -> int:
-        return len(self.indices) * self.voting.clips
+        return len(self.labels) * self.voting.clips
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         sample, clip = divmod(range(len(self))[index], self.voting.clips)
-        frames = np.array(self.store.rows(int(self.indices[sample]))[clip])
+        frames = np.array(self.store.rows(sample)[clip])
         return torch.from_numpy(frames).to(torch.float32), int(self.labels[sample])
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A batch, in the order asked for."""
         samples, clips = np.divmod(np.asarray(indices, dtype=np.int64), self.voting.clips)
-        rows = [self.store.rows(int(sample))[clip] for sample, clip in zip(self.indices[samples], clips, strict=True)]
+        rows = [self.store.rows(sample)[clip] for sample, clip in zip(samples.tolist(), clips, strict=True)]
         return _stack(rows), torch.from_numpy(self.labels[samples])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How frames to train with are drawn from a recording.
+
+    Args:
+        sensor_size: width, height, polarities.
+        framing: how events become frames.
+        is_random: whether a clip begins anywhere; else with the first event.
+        augment: changes the clip's events.
+        span: when each recording starts and ends in µs, where that is known.
+    """
+
+    sensor_size: SensorSize
+    framing: Framing
+    is_random: bool
+    augment: Augment
+    span: Span | None = None
+
+    def frames(self, events: Events, random: np.random.Generator) -> tuple[Frames, Span | None]:
+        """Frames of events on the sensor in order of time, and the time that they show."""
+        span = None
+        if len(events) and self.framing.by == "time":  # before noise could move its ends
+            span = self.span or (int(events["t"][0]), int(events["t"][-1]) + 1)
+            if self.framing.window_us is not None:
+                length = self.framing.steps * self.framing.window_us
+                span = draw_clip(span, length, random) if self.is_random else spread_clips(span, length, 1)[0]
+                events = slice_by_time(events, *span)
+        events = self.augment.apply(events, self.sensor_size[:2], random)
+        return to_frames(events, self.sensor_size, self.framing, span), span
 
 
 @dataclass(frozen=True)
@@ -62,15 +93,11 @@ class DrawnFrames:
 
     Args:
         store: a row is an event; a sample's are in order of time.
-        labels: [N], of the split's samples.
-        indices: [N], the samples in the store.
-        sensor_size: width, height, polarities.
-        framing: how events become frames.
-        is_random: whether a clip begins anywhere; else with the first event.
-        augment: changes the clip's events.
-        span: when each recording starts and ends in µs, where that is known.
+        labels: [N], of the samples.
+        indices: [N], which recordings of their part they are.
+        draw: makes frames of a sample's events.
         epoch: whose frames these are.
-        seed: of the run; with the epoch and the sample it decides on all that is drawn.
+        seed: of the run; with the epoch and the recording it decides on all that is drawn.
 
     Shape:
         as ``StoredFrames``.
@@ -79,16 +106,12 @@ class DrawnFrames:
     store: Store
     labels: Labels
     indices: Labels
-    sensor_size: SensorSize
-    framing: Framing
-    is_random: bool
-    augment: Augment
-    span: Span | None = None
+    draw: Draw
     epoch: int = 0
     seed: int = 0
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         sample = range(len(self))[index]
@@ -104,18 +127,10 @@ class DrawnFrames:
         return replace(self, epoch=number, seed=seed)
 
     def _draw(self, sample: int) -> Frames:
-        stored = int(self.indices[sample])
-        random = np.random.default_rng([derive_seed(self.seed, "frames", self.epoch), stored])
-        events: Events = self.store.rows(stored)
-        span = None
-        if len(events) and self.framing.by == "time":  # before noise could move its ends
-            span = self.span or (int(events["t"][0]), int(events["t"][-1]) + 1)
-            if self.framing.window_us is not None:
-                length = self.framing.steps * self.framing.window_us
-                span = draw_clip(span, length, random) if self.is_random else spread_clips(span, length, 1)[0]
-                events = slice_by_time(events, *span)
-        events = self.augment.apply(events, self.sensor_size[:2], random)
-        return to_frames(events, self.sensor_size, self.framing, span)
+        recording = int(self.indices[sample])
+        random = np.random.default_rng([derive_seed(self.seed, "frames", self.epoch), recording])
+        frames, _ = self.draw.frames(self.store.rows(sample), random)
+        return frames
 
 
 def _stack(frames: Sequence[Frames]) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quietspike.datasets.framed import Parts
-from quietspike.datasets.published import NoRecordingsError, PublishedSet, find_in_classes
+from quietspike.datasets.class_folders import NoRecordingsError
+from quietspike.datasets.published import PublishedSet, find_in_classes
+from quietspike.datasets.sources import Parts
 
 _NAMES = """
 accordion airplanes anchor ant BACKGROUND_Google barrel bass beaver binocular bonsai brain brontosaurus buddha
@@ -45,6 +46,7 @@ NCaltech101 = PublishedSet(
         "neuromorphic datasets using saccades. Frontiers in Neuroscience 9:437. "
         "https://doi.org/10.3389/fnins.2015.00437"
     ),
+    home="https://www.garrickorchard.com/datasets/n-caltech101",
     find=find_recordings,
     tonic=("NCALTECH101", ({},)),
     folder=_DOWNLOADED,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from quietspike.core.errors import DataError
-from quietspike.datasets.framed import Parts
+from quietspike.datasets.class_folders import NoRecordingsError
 from quietspike.datasets.lists import read_list
-from quietspike.datasets.published import NoRecordingsError, PublishedSet
-from quietspike.datasets.sources import FileSource
+from quietspike.datasets.published import PublishedSet
+from quietspike.datasets.sources import FileSource, Parts
 
 _CLASSES = tuple("0123456789")
 _DOWNLOADED = "NMNIST"
@@ -22,13 +22,9 @@ def find_recordings(root: Path) -> Parts:
 
     Raises:
         NoRecordingsError: if neither is there; names the folder and what was looked for.
-        DataError: if a list cannot be read, a recording that it names is missing, or one is both to train and to test.
+        DataError: if a list cannot be read, or a recording that it names is missing.
     """
-    train, test = _find_part(root, "train"), _find_part(root, "test")
-    shared = {source.path for source in train} & {source.path for source in test}
-    if shared:
-        raise DataError(f"nmnist: {min(shared)} is listed both to train and to test with")
-    return {"train": train, "test": test}
+    return {"train": _find_part(root, "train"), "test": _find_part(root, "test")}
 
 
 def _find_part(root: Path, part: str) -> list[FileSource]:
@@ -75,6 +71,7 @@ NMNIST = PublishedSet(
         "neuromorphic datasets using saccades. Frontiers in Neuroscience 9:437. "
         "https://doi.org/10.3389/fnins.2015.00437"
     ),
+    home="https://www.garrickorchard.com/datasets/n-mnist",
     find=find_recordings,
     tonic=("NMNIST", ({"train": True}, {"train": False})),
     folder=_DOWNLOADED,

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from quietspike.core.errors import DataError
+from quietspike.datasets.class_folders import NoRecordingsError
 from quietspike.datasets.events import Events
 from quietspike.datasets.formats.content import Content
-from quietspike.datasets.framed import Parts
-from quietspike.datasets.published import NoRecordingsError, PublishedSet
+from quietspike.datasets.published import PublishedSet
 from quietspike.datasets.recordings import read_bytes, read_content
-from quietspike.datasets.sources import FileSource, Source
+from quietspike.datasets.sources import FileSource, Parts, Source
 
 _FOLDERS = ("cl", "he", "di", "sp")
 _MD5 = {"train": "412bcfb96826e4fcb290558e8c150aae", "test": "eef2bf7d0d3defae89a6fa98b07c17af"}
@@ -103,6 +103,7 @@ PokerDVS = PublishedSet(
         "Serrano-Gotarredona, T. and Linares-Barranco, B. (2015). Poker-DVS and MNIST-DVS. Their history, how they "
         "were made, and other details. Frontiers in Neuroscience 9:481. https://doi.org/10.3389/fnins.2015.00481"
     ),
+    home="https://github.com/cargonriv/dvs",
     find=find_recordings,
     tonic=("POKERDVS", ({"train": True}, {"train": False})),
     folder=_DOWNLOADED,

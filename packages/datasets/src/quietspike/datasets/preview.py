@@ -9,42 +9,44 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from quietspike.datasets.clips import Span
 from quietspike.datasets.events import Events
+from quietspike.datasets.framed import Sample
 
 _OFF, _ON = np.array([0.13, 0.40, 0.67]), np.array([0.80, 0.20, 0.15])
 _MOST_FRAMES = 12
 _BINS = 200
 
 
-def draw_sample(frames: npt.NDArray[Any], title: str, events: Events | None = None) -> Figure:
-    """Up to twelve frames, evenly spaced, above the rate of events.
+def draw_sample(sample: Sample, title: str) -> Figure:
+    """Up to twelve frames, evenly spaced, above the rate of events, on white where the frames show them.
 
     Args:
-        frames: [T, 2, H, W], OFF and ON; or [T, 3, H, W], an image.
+        sample: of events, whose rate is drawn in thousand events a second, or without, of which events a frame are.
         title: over all.
-        events: of the recording, for its rate in thousand events a second; left out, events a frame are drawn.
     """
-    steps = len(frames)
+    frames, steps = sample.frames, len(sample.frames)
     shown = np.unique(np.linspace(0, steps - 1, min(steps, _MOST_FRAMES)).round().astype(int))
-    figure = Figure(figsize=(1.5 * max(len(shown), 4), 4), layout="constrained")
+    is_image = frames.shape[1] != 2
+    figure = Figure(figsize=(1.5 * max(len(shown), 4), 2.2 if is_image else 4), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    grid = figure.add_gridspec(2, len(shown), height_ratios=(1.2, 1))
+    grid = figure.add_gridspec(1 if is_image else 2, len(shown), height_ratios=(1,) if is_image else (1.2, 1))
     most = float(np.percentile(frames[frames > 0], 99)) if (frames > 0).any() else 1.0
     for column, step in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
         axes.imshow(_picture(frames[step], most))
-        axes.set_title(f"t = {step}", fontsize=8)
+        axes.set_title(f"step {step}", fontsize=8)
         axes.set_axis_off()
+    if is_image:
+        return figure
     axes = figure.add_subplot(grid[1, :])
-    if events is not None and len(events):
-        _draw_rate(axes, events)
-    elif frames.shape[1] == 2:
+    if sample.events is not None and len(sample.events):
+        _draw_rate(axes, sample.events, sample.span)
+    else:
         for channel, (name, colour) in enumerate((("OFF", _OFF), ("ON", _ON))):
             axes.step(np.arange(steps), frames[:, channel].sum((1, 2)), where="mid", color=colour, label=name)
         axes.set(xlabel="step", ylabel="events")
         axes.legend(frameon=False)
-    else:
-        axes.set_visible(False)
     return figure
 
 
@@ -69,11 +71,17 @@ def _picture(frame: npt.NDArray[Any], most: float) -> npt.NDArray[Any]:
     return mixed
 
 
-def _draw_rate(axes: Any, events: Events) -> None:
-    t = (events["t"] - events["t"].min()) / 1e3
-    edges = np.linspace(0, max(float(t.max()), 1e-3), _BINS + 1)
+def _draw_rate(axes: Any, events: Events, span: Span | None) -> None:
+    first, last = int(events["t"].min()), int(events["t"].max())
+    t = (events["t"] - first) / 1e3
+    edges = np.linspace(0, max((last - first) / 1e3, 1e-3), _BINS + 1)
     for value, name, colour in ((0, "OFF", _OFF), (1, "ON", _ON)):
         counts, _ = np.histogram(t[(events["p"] > 0) == value], edges)
         axes.stairs(counts / (edges[1] - edges[0]), edges, color=colour, label=name)
     axes.set(xlabel="time (ms)", ylabel="thousand events / s", xlim=(0, edges[-1]))
+    if span is not None:  # what the frames leave out is grey
+        start, end = ((time - first) / 1e3 for time in span)
+        for left, right in ((0, start), (end, edges[-1])):
+            if left < right:
+                axes.axvspan(left, right, color="0.9", zorder=0)
     axes.legend(frameon=False)

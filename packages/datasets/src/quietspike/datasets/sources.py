@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 from quietspike.core.errors import DataError
-from quietspike.datasets.events import Events
+from quietspike.datasets.events import Events, inside
 from quietspike.datasets.formats.columns import Layout
 from quietspike.datasets.recordings import read_recording
+from quietspike.datasets.splits import Part
 
 
 class Source(Protocol):
@@ -44,6 +45,9 @@ class Item(NamedTuple):
 
 
 Items: TypeAlias = list[Item]
+Parts: TypeAlias = Mapping[Part, Sequence[Source]]
+Size: TypeAlias = tuple[int, int]
+"""Width and height of a sensor."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ class FileSource:
         name: of it in its set; a part of the cache's key, where the path is not.
         label: its class.
         layout: where its format asks for one.
+        sensor: its set's; that of the file, where that tells another, may not show more.
+        is_only: whether the file's sensor may not show less either.
     """
 
     path: Path
     name: str
     label: int
     layout: Layout | None = None
+    sensor: Size | None = None
+    is_only: bool = False
 
     @property
     def labels(self) -> Sequence[int]:
@@ -73,9 +81,47 @@ class FileSource:
         return f"{self.name} {self.layout} {stamp(self.path)}"
 
     def read(self, wanted: Sequence[int]) -> Iterator[Events]:
-        """The recording, as often as it is asked for."""
+        """The recording, as often as it is asked for.
+
+        Raises:
+            DataError: if it cannot be read, or is of another sensor than its set's.
+        """
         for _ in wanted:
-            yield read_recording(self.path, self.layout).events
+            recording = read_recording(self.path, self.layout)
+            if self.sensor is not None:
+                self._check_sensor(recording.events, recording.size, self.sensor)
+            yield recording.events
+
+    def _check_sensor(self, events: Events, told: Size | None, sensor: Size) -> None:
+        """Events off the sensor are dropped: damage has some. Here all would be, or those of a larger sensor."""
+        seen = len(inside(events, *sensor))
+        is_other = told not in (None, sensor) and (self.is_only or seen < len(events))
+        if is_other or (len(events) and not seen):
+            said = f"of a sensor of {told[0]}x{told[1]}" if told else "without an event on the sensor"
+            raise DataError(f"{self.path}: {said}; the data set's is {sensor[0]}x{sensor[1]} (sensor_size)")
+
+
+def on_sensor(parts: Parts, sensor: Size, *, is_only: bool = False) -> Parts:
+    """The same recordings, of which files that do not fit the sensor are refused when they are read."""
+
+    def fitted(source: Source) -> Source:
+        return replace(source, sensor=sensor, is_only=is_only) if isinstance(source, FileSource) else source
+
+    return {part: [fitted(source) for source in sources] for part, sources in parts.items()}
+
+
+def told_size(name: str, parts: Parts) -> Size:
+    """The sensor's size, as the first recording tells it.
+
+    Raises:
+        DataError: if it does not, or cannot be read.
+    """
+    first = next(source for sources in parts.values() for source in sources)
+    assert isinstance(first, FileSource)
+    size = read_recording(first.path, first.layout).size
+    if size is None:
+        raise DataError(f"{name}: {first.path} does not tell its sensor's size; give sensor_size, as [128, 128]")
+    return size
 
 
 def stamp(path: Path) -> str:

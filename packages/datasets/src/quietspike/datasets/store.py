@@ -15,7 +15,7 @@ import threading
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from quietspike.core.cores import usable_cores
 from quietspike.core.errors import DataError
 from quietspike.datasets.cache import KEY_FILE, LOCK_SUFFIX, cache_errors, entry_folder, entry_text
 from quietspike.datasets.locks import locked
@@ -124,12 +125,26 @@ class Store:
             missing = [shard for shard in self._shards if not shard.facts.exists()]
             total = sum(len(shard.samples) for shard in missing)
             with show_progress(f"{title}: building the cache", total) as progress:
-                pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
-                try:
-                    for _ in pool.map(lambda shard: self._write(shard, progress), missing):
-                        pass
-                finally:  # what has not begun when one fails, or Ctrl-C comes, does not begin
-                    pool.shutdown(cancel_futures=True)
+                self._write_all(missing, progress)
+
+    def _write_all(self, shards: Sequence[Shard], progress: Progress) -> None:
+        """Side by side; when one fails, or Ctrl-C comes, the others end with the sample that they are at."""
+        stop = threading.Event()
+
+        def advance() -> None:
+            if stop.is_set():
+                raise CancelledError
+            progress()
+
+        with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
+            writing = [pool.submit(self._write, shard, advance) for shard in shards]
+            try:
+                done, _ = wait(writing, return_when=FIRST_EXCEPTION)
+                for written in done:
+                    written.result()
+            finally:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
 
     def _locked(self) -> ExitStack:
         """Nobody else builds meanwhile."""
@@ -171,6 +186,8 @@ class Store:
                 checksum = zlib.crc32(data, checksum)
                 ends.append(ends[-1] + len(rows))
                 progress()
+            if len(ends) != len(shard.samples) + 1:
+                raise DataError(f"{len(ends) - 1} recordings came where {len(shard.samples)} were announced")
             with self._writing():
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,7 +24,7 @@ from quietspike.search.config import Experiment, describe_keys, load_experiment
 OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port")
 """What argparse knows; all other options are keys of the experiment."""
 
-ELSEWHERE = {"data": "quietspike-datasets"}
+ELSEWHERE = {"data": COMMANDS.install}
 """Commands that another package brings."""
 
 STOPPED = "Stopped; all that had ended is kept, and the same command goes on from there"
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], console: Console) -> int:
-    if arguments and arguments[0] in COMMANDS.names():
+    parser, commands = _parser()
+    if arguments and arguments[0] not in commands and arguments[0] in COMMANDS.names():
         return COMMANDS.get(arguments[0])(arguments[1:], console)
     words, overrides = _part_overrides(arguments)
-    parser, commands = _parser()
     command = next((word for word in words if not word.startswith("-")), None)
     if command in ELSEWHERE:
         raise OptionError(f"command: no {command!r}: pip install {ELSEWHERE[command]}")

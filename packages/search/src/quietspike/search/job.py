@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from quietspike.core import Placement
+from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.execution import Training, run_training, site_params
@@ -49,8 +49,7 @@ class Job:
             return asked
         if self.experiment.device != "cpu" and torch.cuda.is_available():
             return 1 if ":" in self.experiment.device else torch.cuda.device_count()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.threads)
+        return max(1, usable_cores() // self.threads)
 
     @property
     def threads(self) -> int:
