@@ -133,7 +133,7 @@ def _info(options: argparse.Namespace, chosen: dict[str, Any], console: Console)
     names = ", ".join(dataset.classes[:12]) + (", ..." if len(dataset.classes) > 12 else "")
     table.add_row("classes", f"{len(dataset.classes)}: {names}")
     for option, value in asdict(dataset.options).items() if hasattr(dataset, "options") else ():
-        if value not in (None, {}):
+        if value not in (None, {}) and option not in getattr(dataset, "sizes", dict)():  # what a part makes idle
             table.add_row(option, str(value))
     for part, size in getattr(dataset, "sizes", dict)().items():
         table.add_row(f"recordings, {part}", f"{size:,}")
