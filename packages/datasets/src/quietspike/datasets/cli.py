@@ -132,10 +132,11 @@ def _info(options: argparse.Namespace, chosen: dict[str, Any], console: Console)
     table = Table(title=options.name, show_header=False)
     names = ", ".join(dataset.classes[:12]) + (", ..." if len(dataset.classes) > 12 else "")
     table.add_row("classes", f"{len(dataset.classes)}: {names}")
+    sizes: dict[str, int] = getattr(dataset, "sizes", dict)()
     for option, value in asdict(dataset.options).items() if hasattr(dataset, "options") else ():
-        if value not in (None, {}) and option not in getattr(dataset, "sizes", dict)():  # what a part makes idle
+        if value not in (None, {}) and option not in sizes:  # which makes it idle
             table.add_row(option, str(value))
-    for part, size in getattr(dataset, "sizes", dict)().items():
+    for part, size in sizes.items():
         table.add_row(f"recordings, {part}", f"{size:,}")
     channels, height, width = dataset.input_shape
     table.add_row("a sample", f"T = {dataset.steps}, {channels}x{height}x{width}")
