@@ -11,13 +11,14 @@ from quietspike.datasets.event_folder import event_folder
 from quietspike.datasets.events import EVENT, as_events, make_events, slice_by_time, sort_by_time
 from quietspike.datasets.formats.columns import Layout
 from quietspike.datasets.formats.content import Recording
-from quietspike.datasets.framed import FramedRecordings, Options
+from quietspike.datasets.framed import FramedRecordings
 from quietspike.datasets.frames import Framing, to_frames
 from quietspike.datasets.gestures_dvs import GesturesDVS
 from quietspike.datasets.har_dvs import HARDVS
 from quietspike.datasets.images import ImageFolder
 from quietspike.datasets.ncaltech101 import NCaltech101
 from quietspike.datasets.nmnist import NMNIST
+from quietspike.datasets.options import Options
 from quietspike.datasets.poker_dvs import PokerDVS
 from quietspike.datasets.published import PublishedSet
 from quietspike.datasets.recordings import read_recording

@@ -12,7 +12,8 @@ from quietspike.core.checks import check_whole
 from quietspike.core.errors import OptionError
 from quietspike.datasets.camera import Camera, pixel_thresholds, record
 from quietspike.datasets.events import Events
-from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
+from quietspike.datasets.framed import FramedRecordings
+from quietspike.datasets.options import Options, signature_with_options
 from quietspike.datasets.saccades import DURATION_US, log_views, moving_views, saccade_path
 from quietspike.datasets.splits import Indices, Part, hold_out, stratified_sample
 
@@ -84,7 +85,7 @@ class DigitsDVS(FramedRecordings):
         validation: samples to validate with.
         test: samples to test with; the three never share one, and each holds the classes in their share.
         seed: of the camera's pixels, the noise and the splits.
-        options: as ``quietspike.datasets.framed.Options``.
+        options: as ``quietspike.datasets.options.Options``.
 
     Raises:
         UnknownNameError: for an option that there is not.

@@ -10,7 +10,8 @@ from quietspike.core.checks import check_wholes
 from quietspike.core.errors import OptionError
 from quietspike.datasets.class_folders import find_classes, find_parts, open_root
 from quietspike.datasets.formats.columns import Layout
-from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
+from quietspike.datasets.framed import FramedRecordings
+from quietspike.datasets.options import Options, signature_with_options
 from quietspike.datasets.published import find_in_classes
 from quietspike.datasets.recordings import SUFFIXES
 from quietspike.datasets.sources import Parts, on_sensor, told_size
@@ -37,7 +38,7 @@ def event_folder(
             tell another; given, they may be of smaller sensors.
         columns: of tables without names (``.npy``, ``.npz``, ``.h5``, ``.txt``): x, y, t and p in their order.
         unit_us: microseconds of a unit of time of such tables.
-        options: as ``quietspike.datasets.framed.Options``.
+        options: as ``quietspike.datasets.options.Options``.
 
     Raises:
         UnknownNameError: for an option that there is not.

@@ -11,9 +11,10 @@ import numpy as np
 from quietspike.core.checks import check_whole
 from quietspike.datasets.camera import Bursts, Camera, add_bursts
 from quietspike.datasets.events import Events
-from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
+from quietspike.datasets.framed import FramedRecordings
 from quietspike.datasets.gesture_scenes import film
 from quietspike.datasets.gestures import Gesture
+from quietspike.datasets.options import Options, signature_with_options
 from quietspike.datasets.splits import Part
 
 _REVISION = 2  # of what is generated: raise it with every change of the scene or the camera, or old caches would stay
@@ -80,7 +81,7 @@ class GesturesDVS(FramedRecordings):
         validation: people to validate with.
         test: people to test with.
         seed: of the camera's pixels, the noise and the people.
-        options: as ``quietspike.datasets.framed.Options``.
+        options: as ``quietspike.datasets.options.Options``.
 
     Raises:
         UnknownNameError: for an option that there is not.

@@ -12,9 +12,10 @@ from quietspike.core.checks import check_flag
 from quietspike.core.errors import DataError, OptionError
 from quietspike.datasets.class_folders import NoRecordingsError, as_path, find_files, open_root
 from quietspike.datasets.formats.columns import Layout
-from quietspike.datasets.framed import FramedRecordings, Options, signature_with_options
+from quietspike.datasets.framed import FramedRecordings
 from quietspike.datasets.frames import SensorSize
 from quietspike.datasets.locks import locked
+from quietspike.datasets.options import Options, signature_with_options
 from quietspike.datasets.sources import FileSource, Parts, on_sensor, told_size
 
 
@@ -60,7 +61,7 @@ class PublishedSet:
         Args:
             root: the folder of the recordings.
             download: fetch the set into ``root`` through tonic if it is not there; checksums are verified.
-            options: as ``quietspike.datasets.framed.Options``.
+            options: as ``quietspike.datasets.options.Options``.
 
         Raises:
             UnknownNameError: for an option that there is not.
