@@ -374,6 +374,63 @@ def test_h5_with_a_list_of_free_places_in_a_circle(write, refused, little_memory
         assert refused(bytes(data), ".h5") == ("a damaged HDF5 file: free places in a circle", heap)
 
 
+def with_stored_size(data, column, size):
+    """HDF5 with another number in the tree of chunks, as the stored size of a column's first one."""
+    with h5py.File(io.BytesIO(data)) as file:
+        stored = file[column].id.get_chunk_info(0).size
+        node = file[column].id.get_chunk_info(0).byte_offset
+    key = struct.pack("<IIQQ", stored, 0, 0, 0)  # its size, filters left out, and place in each dimension
+    place = data.index(key + struct.pack("<Q", node))
+    return data[:place] + struct.pack("<I", size) + data[place + 4 :]
+
+
+@pytest.mark.parametrize("size", range(5))
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip", "shuffle": True}], ids=str)
+def test_h5_chunks_shorter_than_their_checksum(write, refused, options, size):
+    good = write.h5(write.named(EVENTS, "events/"), chunks=(2,), fletcher32=True, **options)
+    reason = "a damaged HDF5 file: /events/x has a chunk that is no longer than its checksum"
+    assert refused(with_stored_size(good, "events/x", size), ".h5") == (reason, None)
+
+
+def test_h5_checksums_of_what_unpacks(refused):
+    """HDF5 would take them off what a damaged chunk unpacks to, however short."""
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_chunk((2,))
+    created.set_fletcher32()
+    created.set_deflate(4)
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name in "xytp":
+            space = h5py.h5s.create_simple((2,))
+            h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_I64LE, space, created).write(
+                h5py.h5s.ALL, h5py.h5s.ALL, np.ones(2, np.int64)
+            )
+    reason, offset = refused(stream.getvalue(), ".h5")
+    assert reason.endswith("has checksums of what it unpacks to, which are not read; write it anew")
+    assert offset is None
+
+
+def test_h5_filters_that_crash_on_damage_are_not_read(write, refused):
+    data = write.h5(write.named(EVENTS), chunks=(2,), scaleoffset=0)
+    reason, offset = refused(data, ".h5")
+    assert reason.endswith(" is packed with scaleoffset, which is not read; write it anew with gzip")
+    assert offset is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fletcher32": True},
+        {"fletcher32": True, "compression": "gzip", "shuffle": True},
+        {"compression": "lzf"},
+        {"compression": "gzip", "shuffle": True},
+    ],
+    ids=str,
+)
+def test_h5_filters_that_are_read(write, read, options):
+    assert read(write.h5(write.named(EVENTS), chunks=(2,), **options), ".h5")[0] == EVENTS
+
+
 # what would take all memory
 
 MOST = 1 << 20

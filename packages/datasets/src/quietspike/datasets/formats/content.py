@@ -41,9 +41,9 @@ class Content:
     name: str
     data: bytes
 
-    def error(self, problem: str, offset: int) -> DataError:
-        """What is wrong, and where."""
-        return DataError(f"{self.name}: {problem} at offset {offset}")
+    def error(self, problem: str, offset: int | None = None) -> DataError:
+        """What is wrong, and at which byte, where that is known."""
+        return DataError(f"{self.name}: {problem}" + ("" if offset is None else f" at offset {offset}"))
 
     def header(self, mark: bytes, last: str | None = None) -> tuple[list[str], int]:
         """The lines at the start that begin with a mark, and the offset behind them.

@@ -19,6 +19,8 @@ _PLACES = ("CD/events", "events", "/")
 _OFFSET = "t_offset"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LAST_PLACE = 1  # of a heap's list of free ones
+_CHECKSUM_BYTES = 4
+_CRASHING = {h5py.h5z.FILTER_SZIP: "szip", h5py.h5z.FILTER_NBIT: "nbit", h5py.h5z.FILTER_SCALEOFFSET: "scaleoffset"}
 
 
 def read(content: Content, layout: Layout) -> Recording:
@@ -95,4 +97,20 @@ def _arrays(content: Content, items: list[h5py.Dataset]) -> list[npt.NDArray[Any
         held = item.id.get_num_chunks() * chunk if item.chunks else item.id.get_storage_size()
         if chunk > MOST_BYTES or item.size * item.dtype.itemsize > held:
             raise content.error(f"{one_line(item.name)} announces more than it holds", 0)
+        _check_filters(content, item)
     return [item[()] for item in items]
+
+
+def _check_filters(content: Content, item: h5py.Dataset) -> None:
+    """Refuse the filters with which HDF5 2.0 writes past its memory when a chunk is damaged."""
+    name, created = one_line(item.name), item.id.get_create_plist()
+    filters = [created.get_filter(place)[0] for place in range(created.get_nfilters())]
+    crashing = next((_CRASHING[code] for code in filters if code in _CRASHING), None)
+    if crashing:
+        raise content.error(f"{name} is packed with {crashing}, which is not read; write it anew with gzip")
+    if h5py.h5z.FILTER_FLETCHER32 not in filters:
+        return
+    if filters.index(h5py.h5z.FILTER_FLETCHER32) != len(filters) - 1:  # it would get what a chunk unpacks to
+        raise content.error(f"{name} has checksums of what it unpacks to, which are not read; write it anew")
+    if item.id.chunk_iter(lambda chunk: chunk.size <= _CHECKSUM_BYTES or None):  # None goes on to the next
+        raise content.error(f"a damaged HDF5 file: {name} has a chunk that is no longer than its checksum")
