@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zipfile
 
 import h5py
@@ -372,6 +373,37 @@ def test_h5_with_a_list_of_free_places_in_a_circle(write, refused, little_memory
     struct.pack_into("<Q", data, segment + first, first)  # where the next one stands
     with little_memory():
         assert refused(bytes(data), ".h5") == ("a damaged HDF5 file: free places in a circle", heap)
+
+
+def test_h5_with_lists_of_free_places_that_many_heaps_share(refused):
+    """Each heap's list is followed once, and all of them together no longer than the file is."""
+    places = 20_000
+    head = b"\x89HDF\r\n\x1a\n" + bytes(8)
+    chain = np.append(np.arange(16, 8 * places + 8, 8), 1).astype("<u8").tobytes()  # where the next one stands
+    heap = b"HEAP" + bytes(12) + struct.pack("<QQ", 8, 8)
+    start = time.process_time()
+    reason, offset = refused(head + chain + heap * places, ".h5")
+    assert time.process_time() - start < 5  # a minute, if each were followed to its end
+    assert reason == "a damaged HDF5 file: free places in a circle"
+    assert offset in range(len(head + chain), len(head + chain) + 3 * len(heap))
+
+
+def virtual():
+    """HDF5 with a heap of objects, which holds where a virtual column lies."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        layout = h5py.VirtualLayout((3,), "i8")
+        layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
+        file.create_virtual_dataset("x", layout)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 2**64 - 16), (7, 2**64 - 23)])
+def test_h5_with_an_object_that_takes_no_bytes(refused, index, size):
+    data = bytearray(virtual())
+    place = data.index(b"GCOL") + 16
+    struct.pack_into("<HHIQ", data, place, index, 0, 0, size)
+    assert refused(bytes(data), ".h5") == ("a damaged HDF5 file: a heap's object of no size", place)
 
 
 def with_stored_size(data, column, size):

@@ -65,6 +65,7 @@ def seeds(tmp_path, write, recordings):
         "latest.h5": write.h5(write.named(events, "events/"), libver="latest", chunks=(7,), compression="gzip"),
         "latest-many.h5": write.h5(write.named(events, "events/"), libver="latest", chunks=(7,), maxshape=(None,)),
         "refused-offset.h5": write.h5(write.named(events), chunks=(7,), scaleoffset=0),
+        "refused-virtual.h5": virtual(write.named(events)),
         "text.txt": b"# t x y p\n" + write.text(events),
         **_starts_of_real_ones(recordings, write),
     }

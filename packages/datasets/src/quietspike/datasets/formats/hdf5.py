@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
-import struct
 from typing import Any
 
 import h5py
@@ -14,11 +12,10 @@ import numpy.typing as npt
 from quietspike.core.errors import DataError
 from quietspike.datasets.formats.columns import Layout, from_named, from_table
 from quietspike.datasets.formats.content import MOST_BYTES, Content, Recording, one_line
+from quietspike.datasets.formats.hdf5_heaps import check_heaps
 
 _PLACES = ("CD/events", "events", "/")
 _OFFSET = "t_offset"
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_LAST_PLACE = 1  # of a heap's list of free ones
 _CHECKSUM_BYTES = 4
 _CRASHING = {h5py.h5z.FILTER_SZIP: "szip", h5py.h5z.FILTER_NBIT: "nbit", h5py.h5z.FILTER_SCALEOFFSET: "scaleoffset"}
 
@@ -32,7 +29,7 @@ def read(content: Content, layout: Layout) -> Recording:
         DataError: if it is damaged, larger than ``MOST_BYTES``, compressed by a plugin that is missing, or has no
             events.
     """
-    _check_heaps(content)
+    check_heaps(content)
     try:
         with h5py.File(io.BytesIO(content.data), "r") as file:
             found = next(item for place in _PLACES if (item := _find(file, place)) is not None)
@@ -49,26 +46,6 @@ def read(content: Content, layout: Layout) -> Recording:
         raise
     except Exception as error:  # a damaged file makes h5py raise nearly anything
         raise content.error(f"a damaged HDF5 file: {one_line(error)}", 0) from None
-
-
-def _check_heaps(content: Content) -> None:
-    """Refuse a heap of names whose list of free places leads in a circle: HDF5 2.0 follows it until memory is full.
-
-    Source:
-        The HDF Group, HDF5 File Format Specification, III.D: Local Heaps; with offsets of eight bytes, as all have.
-    """
-    base = content.data.find(_SIGNATURE)
-    for heap in re.finditer(b"HEAP\0", content.data):
-        seen: set[int] = set()
-        try:
-            place, segment = struct.unpack_from("<QQ", content.data, heap.start() + 16)
-            while place not in seen and place != _LAST_PLACE:
-                seen.add(place)
-                (place,) = struct.unpack_from("<Q", content.data, base + segment + place)
-        except (struct.error, OverflowError):  # it leads out of the file, which HDF5 refuses
-            continue
-        if place in seen:
-            raise content.error("a damaged HDF5 file: free places in a circle", heap.start())
 
 
 def _find(file: h5py.Group, place: str) -> Any:
