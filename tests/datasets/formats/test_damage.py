@@ -470,8 +470,8 @@ MOST = 1 << 20
 
 @pytest.fixture
 def limited(monkeypatch):
-    for module in ("aedat4", "arrays", "hdf5"):
-        monkeypatch.setattr(f"quietspike.datasets.formats.{module}.MOST_BYTES", MOST)
+    monkeypatch.setattr("quietspike.datasets.formats.content.MOST_BYTES", MOST)
+    monkeypatch.setattr("quietspike.datasets.formats.content._MOST_RATIO", 4)
 
 
 def test_an_archive_that_unpacks_to_too_much(write, refused, limited, little_memory):
@@ -483,17 +483,48 @@ def test_an_archive_that_unpacks_to_too_much(write, refused, limited, little_mem
         assert refused(data, ".npz") == (f"unpacks to more than {MOST} bytes", 0)
 
 
-@pytest.mark.parametrize("kind", [1, 3])
+each_packed = pytest.mark.parametrize("kind", [1, 3])
+
+
+def bulky(write, size, kind, identifier=b"EVTS"):
+    """A packet of so many bytes more than the size in front of them tells of, and of no event."""
+    return write.packet4(write.flatbuffer(identifier, None).ljust(size, b"\0"), kind)
+
+
+@each_packed
 def test_packets_that_unpack_to_too_much(write, refused, limited, little_memory, kind):
     start = len(write.aedat4([], kind))
-    packet = write.packet4(write.flatbuffer(b"FRME", (bytes(MOST // 2), MOST // 2)), kind)
-    data = write.aedat4([], kind, packets=[packet] * 3)
-    assert refused(data, ".aedat4") == (f"unpacks to more than {MOST} bytes", start + len(packet))
-    data = write.aedat4(EVENTS, kind, packets=[write.packet4(write.flatbuffer(b"FRME", (bytes(100 << 20), 1)), kind)])
+    packet = bulky(write, MOST // 2, kind)
+    data = write.aedat4(EVENTS, kind, packets=[packet] * 3)
+    assert refused(data, ".aedat4") == (f"unpacks to more than {MOST} bytes", start + 2 * len(packet))
+    data = write.aedat4(EVENTS, kind, packets=[bulky(write, 100 << 20, kind)])
     with little_memory():
-        reason, offset = refused(data, ".aedat4")
-    assert reason.startswith("a damaged packet: ")
-    assert offset == start
+        assert refused(data, ".aedat4") == (f"unpacks to more than {max(MOST, 4 * len(data))} bytes", start)
+
+
+@each_packed
+def test_packets_of_images_are_not_unpacked(write, read, limited, little_memory, kind):
+    data = write.aedat4(EVENTS, kind, packets=[bulky(write, 10 << 20, kind, b"FRME")] * 9)
+    with little_memory():
+        assert read(data, ".aedat4")[0] == EVENTS
+
+
+def test_stored_packets_may_be_of_any_length(write, read, monkeypatch):
+    monkeypatch.setattr("quietspike.datasets.formats.content.MOST_BYTES", 1000)
+    assert len(read(write.aedat4(EVENTS * 1000, 0, per_packet=100), ".aedat4")[0]) == 3000
+
+
+def test_a_large_file_may_unpack_to_more_than_a_small_one(write, read, refused, monkeypatch):
+    monkeypatch.setattr("quietspike.datasets.formats.content.MOST_BYTES", 1000)
+    events = [(k * 7919 % 346, k * 104_729 % 260, k * k % 99_991, k % 2) for k in range(2000)]
+    for kind in (1, 3):
+        data = write.aedat4(events, kind, per_packet=200)
+        assert read(data, ".aedat4")[0] == events
+    for suffix, data in {
+        ".npz": write.npz(events=write.table(events)),
+        ".h5": write.h5(write.named(events), compression="gzip"),
+    }.items():
+        assert read(data, suffix)[0] == events
 
 
 def announced(shape, dtype="u1", **options):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from quietspike.core.errors import DataError
 from quietspike.datasets.formats.columns import Layout, from_named, from_table
-from quietspike.datasets.formats.content import MOST_BYTES, Content, Recording, one_line
+from quietspike.datasets.formats.content import Content, Recording, one_line
 from quietspike.datasets.formats.pickled import load_arrays
 
 _SUFFIX = ".npy"
@@ -36,7 +36,7 @@ def read_npz(content: Content, layout: Layout) -> Recording:
     """Arrays x, y, t and p, or a single one as in a ``.npy``.
 
     Raises:
-        DataError: if it is damaged, unpacks to more than ``MOST_BYTES``, or holds no events.
+        DataError: if it is damaged, unpacks to more than ``Content.most_bytes``, or holds no events.
     """
     arrays = _unpack(content)
     if len(arrays) == 1:
@@ -73,7 +73,7 @@ def load(content: Content) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
 
 def _unpack(content: Content) -> dict[str, npt.NDArray[Any]]:
     arrays = {}
-    left = MOST_BYTES
+    left = content.most_bytes
     try:
         with zipfile.ZipFile(io.BytesIO(content.data)) as archive:
             for member in archive.infolist():
@@ -85,7 +85,7 @@ def _unpack(content: Content) -> dict[str, npt.NDArray[Any]]:
                     data = file.read(left + 1)
                 left -= len(data)
                 if left < 0:
-                    raise content.error(f"unpacks to more than {MOST_BYTES} bytes", member.header_offset)
+                    raise content.error(f"unpacks to more than {content.most_bytes} bytes", member.header_offset)
                 name = one_line(member.filename)
                 array = load(Content(f"{content.name}: {name}", data))
                 if isinstance(array, list):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from quietspike.core.errors import DataError
 from quietspike.datasets.formats.columns import Layout, from_named, from_table
-from quietspike.datasets.formats.content import MOST_BYTES, Content, Recording, one_line
+from quietspike.datasets.formats.content import Content, Recording, one_line
 from quietspike.datasets.formats.hdf5_heaps import check_heaps
 
 _PLACES = ("CD/events", "events", "/")
@@ -26,8 +26,8 @@ def read(content: Content, layout: Layout) -> Recording:
     A number ``t_offset`` at the top, as DSEC has it, is added to the times.
 
     Raises:
-        DataError: if it is damaged, larger than ``MOST_BYTES``, compressed by a plugin that is missing, or has no
-            events.
+        DataError: if it is damaged, larger than ``Content.most_bytes``, compressed by a plugin that is missing, or has
+            no events.
     """
     check_heaps(content)
     try:
@@ -65,14 +65,14 @@ def _is_column(item: Any) -> bool:
 def _arrays(content: Content, items: list[h5py.Dataset]) -> list[npt.NDArray[Any]]:
     """Read all of some data sets, if they hold what they announce and all of it fits into memory."""
     announced = sum(item.size * item.dtype.itemsize for item in items)
-    if announced > MOST_BYTES:
-        raise content.error(f"{announced} bytes, more than {MOST_BYTES},", 0)
+    if announced > content.most_bytes:
+        raise content.error(f"{announced} bytes, more than {content.most_bytes},", 0)
     for item in items:
         if item.external or item.is_virtual or item.dtype.hasobject:
             raise content.error(f"{one_line(item.name)} lies in another file, or is none of numbers,", 0)
         chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
         held = item.id.get_num_chunks() * chunk if item.chunks else item.id.get_storage_size()
-        if chunk > MOST_BYTES or item.size * item.dtype.itemsize > held:
+        if chunk > content.most_bytes or item.size * item.dtype.itemsize > held:
             raise content.error(f"{one_line(item.name)} announces more than it holds", 0)
         _check_filters(content, item)
     return [item[()] for item in items]
