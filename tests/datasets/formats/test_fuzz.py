@@ -67,6 +67,7 @@ def seeds(tmp_path, write, recordings):
         "refused-offset.h5": write.h5(write.named(events), chunks=(7,), scaleoffset=0),
         "refused-virtual.h5": virtual(write.named(events)),
         "text.txt": b"# t x y p\n" + write.text(events),
+        "seconds.csv": b"\xef\xbb\xbft,x,y,p\n" + write.text(events).replace(b" ", b".0,"),
         **_starts_of_real_ones(recordings, write),
     }
     assert {Path(name).suffix for name in files} == SUFFIXES - {".bs2"}  # which is another name of .bin
