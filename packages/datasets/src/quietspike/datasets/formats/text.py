@@ -37,6 +37,8 @@ def read(content: Content, layout: Layout) -> Recording:
     table = _table(content.data[start:].replace(b",", b" "))
     if table is None or (table.size and table.shape[1] != 4):
         raise _bad_line(content, start)
+    if first and not table.size and not find_columns(names):  # names of nothing
+        raise _bad_line(content, first.start())
     table = table.reshape(-1, 4)
     if len(names) == len(find_columns(names)) == 4:
         return from_named(content.name, dict(zip(names, table.T, strict=True)), layout)
@@ -67,7 +69,7 @@ def _bad_line(content: Content, start: int) -> DataError:
         cells = _cells(line)
         if cells and (len(cells) != 4 or not all(map(_NUMBER.fullmatch, cells))):
             shown = line.strip()[:40].decode("ascii", "backslashreplace")
-            return content.error(f"line {number}, {shown!r}, is not four numbers", start)
+            return content.error(f"no lines of four numbers: line {number} is {shown!r}", start)
         start += len(line) + 1
         number += 1
     return content.error("no lines of four numbers")
