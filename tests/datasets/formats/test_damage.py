@@ -376,7 +376,7 @@ def test_h5_with_a_list_of_free_places_in_a_circle(write, refused, little_memory
 def test_h5_with_lists_of_free_places_that_many_heaps_share(refused):
     """Each heap's list is followed once, and all of them together no longer than the file is."""
     places = 20_000
-    head = b"\x89HDF\r\n\x1a\n" + bytes(8)
+    head = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0])
     chain = np.append(np.arange(16, 8 * places + 8, 8), 1).astype("<u8").tobytes()  # where the next one stands
     heap = b"HEAP" + bytes(12) + struct.pack("<QQ", 8, 8)
     start = time.process_time()
@@ -386,10 +386,14 @@ def test_h5_with_lists_of_free_places_that_many_heaps_share(refused):
     assert offset in range(len(head + chain), len(head + chain) + 3 * len(heap))
 
 
-def virtual():
+def virtual(libver=None):
     """HDF5 with a heap of objects, which holds where a virtual column lies."""
     stream = io.BytesIO()
-    with h5py.File(stream, "w") as file:
+    with h5py.File(stream, "w", libver=libver) as file:
+        for name in "ytp":
+            file[name] = [1, 2, 3]
+        for number in range(20):  # a header that goes on elsewhere
+            file.attrs[f"{number}"] = "more"
         layout = h5py.VirtualLayout((3,), "i8")
         layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
         file.create_virtual_dataset("x", layout)
@@ -402,6 +406,37 @@ def test_h5_with_an_object_that_takes_no_bytes(refused, index, size):
     place = data.index(b"GCOL") + 16
     struct.pack_into("<HHIQ", data, place, index, 0, 0, size)
     assert refused(bytes(data), ".h5") == ("a damaged HDF5 file: a heap's object of no size", place)
+
+
+@pytest.mark.parametrize("libver", [None, "latest"])
+@pytest.mark.parametrize("place", range(10, 50, 2))
+def test_h5_with_a_damaged_virtual_column(refused, libver, place):
+    """HDF5 crashes on some of these when it opens the column."""
+    data = bytearray(virtual(libver))
+    place += data.index(b"other.h5\0x\0")
+    data[place : place + 8] = bytes.fromhex("ed43356700000000")
+    assert refused(bytes(data), ".h5") == ("/x lies in another file, or is none of numbers", None)
+
+
+@pytest.mark.parametrize("libver", [None, "latest"])
+def test_h5_with_addresses_of_other_sizes(write, refused, libver):
+    data = bytearray(write.h5(write.named(EVENTS), libver=libver))
+    place = 9 if libver else 13
+    assert data[place : place + 2] == b"\x08\x08"
+    data[place] = 4
+    reason = "a damaged HDF5 file: addresses that do not have eight bytes"
+    assert refused(bytes(data), ".h5") == (reason, place)
+
+
+def test_h5_behind_a_user_block(write, read, refused):
+    """Addresses are counted from the signature, and it is looked for where HDF5 does."""
+    good = write.h5(write.named(EVENTS))
+    assert read(bytes(1024) + good, ".h5")[0] == EVENTS
+    assert refused(bytes(100) + good, ".h5") == ("a damaged HDF5 file: no signature", None)
+    block = (b"\x89HDF\r\n\x1a\n" + bytes(7)).rjust(512, b"-")  # a signature where none is
+    data = bytearray(block + virtual())
+    data[data.index(b"other.h5") + 30] ^= 255
+    assert refused(bytes(data), ".h5") == ("/x lies in another file, or is none of numbers", None)
 
 
 def with_stored_size(data, column, size):

@@ -22,7 +22,7 @@ from quietspike.datasets.formats.columns import (
     no_columns,
 )
 from quietspike.datasets.formats.content import Content, Recording, one_line
-from quietspike.datasets.formats.hdf5_heaps import check_heaps
+from quietspike.datasets.formats.hdf5_damage import check_heaps, find_base, is_virtual
 
 _PLACES = ("CD/events", "events", "/")
 _OFFSET = "t_offset"
@@ -49,19 +49,22 @@ def read(content: Content, layout: Layout) -> Recording:
         DataError: if it is damaged, larger than ``Content.most_bytes``, compressed by a plugin that is missing, or has
             no events.
     """
-    check_heaps(content)
+    base = find_base(content)
+    check_heaps(content, base)
     try:
         with h5py.File(io.BytesIO(content.data), "r") as file:
-            found = next(item for place in _PLACES if (item := _find(file, place)) is not None)
-            start = _start(content, file)
+            opener = _Opener(content, base)
+            found = next(item for place in _PLACES if (item := opener.find(file, place)) is not None)
+            start = _start(content, opener.find(file, _OFFSET))
             if isinstance(found, h5py.Dataset):
                 return from_table(content.name, _arrays(content, [found])[0], layout, start)
             names = [name for name in found if _is_here(found, name)]
             columns = find_columns(names)
             if len(columns) == len(layout.columns):
-                arrays = _arrays(content, [found[name] for name in columns.values()])
+                arrays = _arrays(content, [opener.open(found, name) for name in columns.values()])
                 return from_named(content.name, dict(zip(columns, arrays, strict=True)), layout, start)
-            tables = {name: item for name in names if _has_shape(item := found[name])}
+            real = [name for name in names if not opener.is_virtual(found, name)]
+            tables = {name: item for name in real if _has_shape(item := found[name])}
             table = find_table({name: (item.dtype, item.shape) for name, item in tables.items()})
             if table is None:
                 raise no_columns(content.name, names)
@@ -77,23 +80,37 @@ def _is_here(group: h5py.Group, name: str) -> bool:
     return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
-def _find(file: h5py.Group, place: str) -> Any:
-    """What stands at a place in this very file, if anything."""
-    found: Any = file
-    for name in filter(None, place.split("/")):
-        if not isinstance(found, h5py.Group) or not _is_here(found, name):
-            return None
-        found = found[name]
-    return found
+class _Opener:
+    """Opens what stands in the file itself, and no virtual data set."""
+
+    def __init__(self, content: Content, base: int) -> None:
+        self._content, self._base = content, base
+
+    def is_virtual(self, group: h5py.Group, name: str) -> bool:
+        return is_virtual(self._content, self._base, group.id.links.get_info(name.encode("utf-8", "surrogateescape")).u)
+
+    def open(self, group: h5py.Group, name: str) -> Any:
+        if self.is_virtual(group, name):
+            place = one_line(f"{group.name.rstrip('/')}/{name}")
+            raise self._content.error(f"{place} lies in another file, or is none of numbers")
+        return group[name]
+
+    def find(self, file: h5py.Group, place: str) -> Any:
+        """What stands at a place, if anything."""
+        found: Any = file
+        for name in filter(None, place.split("/")):
+            if not isinstance(found, h5py.Group) or not _is_here(found, name):
+                return None
+            found = self.open(found, name)
+        return found
 
 
 def _has_shape(item: Any) -> bool:
     return isinstance(item, h5py.Dataset) and item.shape is not None
 
 
-def _start(content: Content, file: h5py.File) -> npt.NDArray[Any]:
-    """The number that is to be added to all times."""
-    item = _find(file, _OFFSET)
+def _start(content: Content, item: Any) -> npt.NDArray[Any]:
+    """The number that is to be added to all times; 0 where the file has none."""
     if item is None:
         return np.zeros((), np.int64)
     if not _has_shape(item) or item.size != 1 or item.dtype.kind not in "buif":
@@ -113,7 +130,7 @@ def _arrays(content: Content, items: list[Any]) -> list[npt.NDArray[Any]]:
         raise content.error(f"{announced} bytes, more than {content.most_bytes}")
     for item in items:
         name = one_line(item.name)
-        if item.external or item.is_virtual or item.dtype.hasobject:
+        if item.external or item.dtype.hasobject:
             raise content.error(f"{name} lies in another file, or is none of numbers")
         chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
         held = item.id.get_num_chunks() * chunk if item.chunks else item.id.get_storage_size()
