@@ -59,8 +59,16 @@ def test_a_column_of_something_else_is_named(column, values, message):
 
 @pytest.mark.parametrize("t", [2.0**63, -(2.0**63) - 2048, np.uint64(2**63), 1e300])
 def test_a_time_that_would_wrap_is_refused(t):
-    with pytest.raises(DataError, match=r"^events: t from .* does not fit into 64 bits$"):
-        make_events([0], [0], [t], [0])
+    with pytest.raises(DataError, match=r"^events: t from .* does not fit into 64 bits, the first at event 2$"):
+        make_events([0, 0], [0, 0], np.array([0, t], dtype=np.asarray(t).dtype), [0, 0])
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_fractions_are_refused_and_not_cut_off(column):
+    columns = [np.array([1.0, 2.0, 3.0]) for _ in "xytp"]
+    columns[column][1] = 2.5
+    with pytest.raises(DataError, match=rf"^events: {'xyt'[column]} holds fractions, the first at event 2: 2\.5$"):
+        make_events(*columns)
 
 
 @pytest.mark.parametrize("t", [-(2**63), 2**63 - 1, -(2.0**63), 2.0**63 - 1024, np.uint64(2**63 - 1)])
@@ -68,16 +76,49 @@ def test_the_outermost_times_fit(t):
     assert make_events([0], [0], [t], [0])["t"].tolist() == [int(t)]
 
 
-def test_other_structured_arrays_convert():
-    recording = np.array([(5, 1, 2, 1)], dtype=[("t", "<u8"), ("x", "<u8"), ("y", "<u8"), ("p", "<u8")])
-    assert as_events(recording).dtype == EVENT
-    assert as_events(recording)[0].tolist() == (1, 2, 5, 1)
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("off", [0, -1])
+def test_other_structured_arrays_convert(order, off):
+    fields = [("t", f"{order}u8"), ("x", f"{order}i2"), ("y", f"{order}u2"), ("p", "i1"), ("z", "f4")]
+    events = as_events(np.array([(5, 1, 2, 1, 0.5), (6, 3, 4, off, 0.5)], dtype=fields))
+    assert events.dtype == EVENT
+    assert events.tolist() == [(1, 2, 5, 1), (3, 4, 6, 0)]
 
 
-@pytest.mark.parametrize("recording", [np.zeros(3, dtype=[("x", int), ("t", int)]), np.zeros((3, 4))])
-def test_a_missing_field_is_named(recording):
-    with pytest.raises(DataError, match="no field"):
+def test_events_come_back_as_they_are():
+    events = numbered(np.arange(5))
+    assert as_events(events) is events
+
+
+def test_a_polarity_that_is_no_bit_becomes_one():
+    events = numbered(np.arange(3))
+    events["p"] = [0, 255, 7]
+    assert as_events(events)["p"].tolist() == [0, 1, 1]
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(DataError, match=r"^events: no field y, p among x, t$"):
+        as_events(np.zeros(3, dtype=[("x", int), ("t", int)]))
+
+
+@pytest.mark.parametrize(
+    ("recording", "found"),
+    [
+        (np.zeros((3, 4)), r"an array of float64 of shape \[3, 4\]"),
+        ([[0, 0, 0, 0]], "list"),
+        ({"x": [1]}, "dict"),
+        (None, "NoneType"),
+    ],
+    ids=str,
+)
+def test_what_is_no_structured_array_is_refused(recording, found):
+    with pytest.raises(DataError, match=f"^events: {found} is no structured array of x, y, t and p; make_events makes"):
         as_events(recording)
+
+
+def test_times_in_floats_are_no_microseconds():
+    with pytest.raises(DataError, match=r"^events: t holds float64, not whole microseconds$"):
+        as_events(np.zeros(3, dtype=[("x", int), ("y", int), ("t", float), ("p", int)]))
 
 
 def test_a_field_of_several_numbers_is_refused():

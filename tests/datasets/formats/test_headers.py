@@ -151,6 +151,15 @@ def test_aedat3_sizes(write, read, source, size):
     assert read(write.aedat3(EVENTS, header), ".aedat") == (EVENTS, size)
 
 
+@pytest.mark.parametrize("kind", ["SerializedTS", "PNGFrames", "SerializedTS,PNGFrames"])
+def test_aedat3_of_packed_packets_is_refused(write, read, refused, kind):
+    header = write.header3.replace(b"RAW", kind.encode())
+    reason = f"packets in the format {kind!r}, of which only RAW is read"
+    assert refused(write.aedat3(EVENTS, header), ".aedat") == (reason, header.index(b"#Format"))
+    for header in (write.header3.replace(b"RAW", b" raw "), write.header3.replace(b"#Format: RAW\r\n", b"")):
+        assert read(write.aedat3(EVENTS, header), ".aedat") == (EVENTS, (128, 128))
+
+
 def test_aedat4_gives_the_first_stream_of_events(write, read):
     frame = write.flatbuffer(b"FRME", (b"pixels", 6))
     packets = [

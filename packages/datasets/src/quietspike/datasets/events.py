@@ -27,23 +27,29 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
 
     Raises:
         DataError: if a column is not one-dimensional, holds anything but finite numbers or differs in length, or a
-            coordinate does not fit into 16 bits or a time into 64.
+            coordinate or a time has fractions or does not fit into 16 bits or 64; events are counted from 1.
     """
     columns = {name: _column(name, values) for name, values in {"x": x, "y": y, "t": t, "p": p}.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"events: columns of different lengths: {lengths}")
     for name in ("x", "y", "t"):
-        column, limits = columns[name], np.iinfo(EVENT[name])
-        # As Python's integers: a float64 cannot tell 2^63 - 1, which fits, from 2^63.
-        if column.size and not limits.min <= int(column.min()) <= int(column.max()) <= limits.max:
-            raise DataError(
-                f"events: {name} from {column.min()} to {column.max()} does not fit into {limits.bits} bits"
-            )
+        _check_whole(name, columns[name], np.iinfo(EVENT[name]))
     events = np.empty(lengths["t"], dtype=EVENT)
     events["x"], events["y"], events["t"] = columns["x"], columns["y"], columns["t"]
     events["p"] = columns["p"] > 0
     return events
+
+
+def _check_whole(name: str, column: npt.NDArray[Any], limits: np.iinfo[Any]) -> None:
+    if column.dtype.kind == "f" and (broken := column % 1 != 0).any():
+        first = int(np.argmax(broken))
+        raise DataError(f"events: {name} holds fractions, the first at event {first + 1}: {column[first]}")
+    # As Python's integers: a float64 cannot tell 2^63 - 1, which fits, from 2^63.
+    if column.size and not limits.min <= int(column.min()) <= int(column.max()) <= limits.max:
+        first = int(np.argmax((column < limits.min) | (column >= limits.max + 1)))
+        problem = f"{name} from {column.min()} to {column.max()} does not fit into {limits.bits} bits"
+        raise DataError(f"events: {problem}, the first at event {first + 1}")
 
 
 def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -61,15 +67,23 @@ def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def as_events(recording: npt.NDArray[Any]) -> Events:
-    """Events from any structured array with the fields x, y, t and p, such as tonic's.
+    """Events from any structured array with the fields x, y, t and p, such as tonic's; ``EVENT`` comes back as it is.
 
     Raises:
-        DataError: if a field is missing, or ``make_events`` refuses one.
+        DataError: if it is none, a field is missing, t holds no integers, or ``make_events`` refuses a field.
     """
-    names = recording.dtype.names or ()
-    missing = [name for name in ("x", "y", "t", "p") if name not in names]
+    if not isinstance(recording, np.ndarray) or recording.dtype.names is None:
+        found = type(recording).__name__
+        if isinstance(recording, np.ndarray):
+            found = f"an array of {recording.dtype} of shape {list(recording.shape)}"
+        raise DataError(f"events: {found} is no structured array of x, y, t and p; make_events makes one of columns")
+    missing = [name for name in ("x", "y", "t", "p") if name not in recording.dtype.names]
     if missing:
-        raise DataError(f"events: no field {', '.join(missing)} among {', '.join(names) or 'none'}")
+        raise DataError(f"events: no field {', '.join(missing)} among {', '.join(recording.dtype.names) or 'none'}")
+    if recording.dtype["t"].kind == "f":  # of seconds, as likely as not
+        raise DataError(f"events: t holds {recording.dtype['t']}, not whole microseconds")
+    if recording.dtype == EVENT and recording.ndim == 1 and recording["p"].max(initial=0) <= 1:
+        return recording
     return make_events(recording["x"], recording["y"], recording["t"], recording["p"])
 
 

@@ -19,6 +19,7 @@ _SELF_TELLING: dict[str, Callable[[Content], Recording]] = {
     ".raw": evt.read,
 }
 _TABLES: dict[str, Callable[[Content, Layout], Recording]] = {
+    ".csv": text.read,
     ".h5": hdf5.read,
     ".hdf5": hdf5.read,
     ".npy": arrays.read_npy,
@@ -34,16 +35,17 @@ def read_recording(path: str | Path, layout: Layout | None = None) -> Recording:
     """Read the events of one file; its suffix tells the format.
 
     ``.aedat`` (AEDAT 2.0 and 3.1), ``.aedat4``, ``.bin`` and ``.bs2`` (N-MNIST), ``.dat`` (Prophesee, ATIS), ``.raw``
-    (EVT 2.0 and 3.0), ``.npy``, ``.npz``, ``.h5`` and ``.txt``. Nothing is filtered or sorted: events outside of the
-    sensor or out of order are given as they are.
+    (EVT 2.0 and 3.0), ``.npy``, ``.npz``, ``.h5``, ``.txt`` and ``.csv``. Nothing is filtered or sorted: events outside
+    of the sensor or out of order are given as they are.
 
     Args:
         path: of the file.
         layout: of formats that do not tell the order of columns or the unit of time (``.npy``, ``.npz``, ``.h5``,
-            ``.txt``).
+            ``.txt``, ``.csv``).
 
     Raises:
-        DataError: if the file cannot be read, or is damaged or empty; names it, what is wrong and the byte offset.
+        DataError: if the file cannot be read, or is damaged or empty; names it, what is wrong and, where
+            it is known, the byte offset.
         UnknownNameError: for a suffix of no known format.
     """
     path = Path(path)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from quietspike.datasets.formats.content import Content, Recording, Whole, pack
 
 _LAST_LINE = "#!END-HEADER"
+_FORMAT = "#Format:"
 _HEADER = struct.Struct("<hhiiiiii")  # type, source, size, time's offset, overflows, capacity, number, valid
 _EVENT = np.dtype([("data", "<u4"), ("time", "<u4")])
 _POLARITY = 1
@@ -20,7 +21,7 @@ def read(content: Content) -> Recording:
     """Packets of a 28-byte header and events; only events of polarity are taken, and of these the valid ones.
 
     Raises:
-        DataError: if the header does not end, a packet is not whole, or there is no event.
+        DataError: if the header does not end, packets are packed, a packet is not whole, or there is no event.
 
     Source:
         iniVation, AEDAT 3.1.
@@ -28,6 +29,11 @@ def read(content: Content) -> Recording:
     lines, start = content.header(b"#", _LAST_LINE)
     if lines[-1:] != [_LAST_LINE]:
         raise content.error(f"the header does not end with {_LAST_LINE}", start)
+    packed = next((line.removeprefix(_FORMAT).strip() for line in lines if line.startswith(_FORMAT)), "RAW")
+    if packed.upper() != "RAW":
+        raise content.error(
+            f"packets in the format {packed[:40]!r}, of which only RAW is read,", content.data.find(_FORMAT.encode())
+        )
     data: list[Whole] = []
     times: list[npt.NDArray[np.int64]] = []
     offset = start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable
 from xml.etree import ElementTree
@@ -11,7 +12,7 @@ import numpy as np
 import zstandard
 
 from quietspike.datasets.events import Events
-from quietspike.datasets.formats.content import MOST_BYTES, Content, Recording, pack
+from quietspike.datasets.formats.content import Content, Recording, pack
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _EVENTS = b"EVTS"
@@ -19,7 +20,12 @@ _EVENT = np.dtype({"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2
 _EVENT_BYTES = 16
 _MOST_PIXELS = 1 << 15  # in a row or column; coordinates have 16 bits
 _PACKET = struct.Struct("<ii")  # stream, size
+_KIND = slice(8, 12)  # of a packet: what it holds, in four letters
+_PIECE_BYTES = 1 << 20  # that are unpacked at once
 _NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
+
+_Read = Callable[[int], bytes]
+"""Gives so many of the bytes that a packet unpacks to, or what is left of them."""
 
 
 class _DamagedError(ValueError):
@@ -51,12 +57,12 @@ def read(content: Content) -> Recording:
     return Recording(np.concatenate(streams[first]), _size(info, first))
 
 
-def _streams(content: Content, unpack: Callable[[bytes], bytes], start: int, end: int) -> dict[int, list[Events]]:
+def _streams(content: Content, unpack: Callable[[bytes], _Read], start: int, end: int) -> dict[int, list[Events]]:
     """Events of each stream, packet by packet."""
     if not start <= end <= len(content.data):
         raise content.error(f"a damaged header: packets from {start} to {end} of {len(content.data)} bytes", start)
     streams: dict[int, list[Events]] = {}
-    unpacked, offset = 0, start
+    left, offset = content.most_bytes, start
     while offset < end:
         if end - offset < _PACKET.size:
             raise content.error(f"ends inside a packet's header of {_PACKET.size} bytes", offset)
@@ -65,22 +71,35 @@ def _streams(content: Content, unpack: Callable[[bytes], bytes], start: int, end
         if not 0 <= size <= end - body:
             raise content.error(f"ends inside a packet of {size} bytes", offset)
         try:
-            packet = _prefixed(unpack(content.data[body : body + size]))
-            events = _events(packet) if packet[4:8] == _EVENTS else None
+            packet = _of_events(unpack(content.data[body : body + size]), left)
+            left -= len(packet)
+            if left < 0:
+                raise content.error(f"unpacks to more than {content.most_bytes} bytes", offset)
+            if packet and len(events := _events(_prefixed(packet))):
+                streams.setdefault(stream, []).append(events)
         except (_DamagedError, struct.error) as error:
             raise content.error(f"a damaged packet: {error}", offset) from None
-        unpacked += len(packet)
-        if unpacked > MOST_BYTES:
-            raise content.error(f"unpacks to more than {MOST_BYTES} bytes", offset)
-        if events is not None and len(events):
-            streams.setdefault(stream, []).append(events)
         offset = body + size
     return streams
 
 
-def _compression(kind: int) -> Callable[[bytes], bytes]:
+def _of_events(read: _Read, most: int) -> bytes:
+    """All of a packet of events, or as much of it as is more than may be; of any other packet nothing."""
+    parts = [read(_KIND.stop)]
+    if not parts[0][_KIND].isalnum():
+        raise _DamagedError("it does not say what it holds")
+    if parts[0][_KIND] != _EVENTS:
+        return b""
+    size = len(parts[0])
+    while size <= most and (part := read(_PIECE_BYTES)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
+
+
+def _compression(kind: int) -> Callable[[bytes], _Read]:
     if kind == _NONE:
-        return bytes
+        return lambda packed: io.BytesIO(packed).read
     if kind in (_LZ4, _LZ4_HIGH):
         return _unpack_lz4
     if kind in (_ZSTD, _ZSTD_HIGH):
@@ -88,23 +107,36 @@ def _compression(kind: int) -> Callable[[bytes], bytes]:
     raise _DamagedError(f"compression {kind} is none of 0 to {_ZSTD_HIGH}")
 
 
-def _unpack_lz4(packed: bytes) -> bytes:
-    try:
-        decompressor = lz4.frame.LZ4FrameDecompressor()
-        unpacked: bytes = decompressor.decompress(packed, max_length=MOST_BYTES)
-    except RuntimeError as error:
-        raise _DamagedError(f"it does not unpack: {error}") from None
-    if not decompressor.eof:
-        raise _DamagedError("it does not unpack: the LZ4 frame does not end")
-    return unpacked
+def _unpack_lz4(packed: bytes) -> _Read:
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    unread = packed
+
+    def read(most: int) -> bytes:
+        nonlocal unread
+        if decompressor.eof:
+            return b""
+        try:
+            unpacked: bytes = decompressor.decompress(unread, max_length=most)
+        except RuntimeError as error:
+            raise _DamagedError(f"it does not unpack: {error}") from None
+        unread = b""
+        if not unpacked and not decompressor.eof:
+            raise _DamagedError("it does not unpack: the LZ4 frame does not end")
+        return unpacked
+
+    return read
 
 
-def _unpack_zstd(packed: bytes) -> bytes:
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed) as reader:
-            return reader.read(MOST_BYTES)
-    except zstandard.ZstdError as error:
-        raise _DamagedError(f"it does not unpack: {error}") from None
+def _unpack_zstd(packed: bytes) -> _Read:
+    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed)
+
+    def read(most: int) -> bytes:
+        try:
+            return reader.read(most)
+        except zstandard.ZstdError as error:
+            raise _DamagedError(f"it does not unpack: {error}") from None
+
+    return read
 
 
 def _prefixed(data: bytes) -> bytes:

@@ -12,7 +12,9 @@ from quietspike.core.errors import DataError
 from quietspike.datasets.events import EVENT, Events
 
 MOST_BYTES = 1 << 31
-"""What a compressed file may unpack to; a small file could otherwise fill any memory."""
+"""What a small compressed file may unpack to; it could otherwise fill any memory."""
+
+_MOST_RATIO = 64  # of what a large one unpacks to and its own size
 
 Whole = npt.NDArray[np.integer[Any]]
 
@@ -41,9 +43,14 @@ class Content:
     name: str
     data: bytes
 
-    def error(self, problem: str, offset: int) -> DataError:
-        """What is wrong, and where."""
-        return DataError(f"{self.name}: {problem} at offset {offset}")
+    def error(self, problem: str, offset: int | None = None) -> DataError:
+        """What is wrong, and at which byte, where that is known."""
+        return DataError(f"{self.name}: {problem}" + ("" if offset is None else f" at offset {offset}"))
+
+    @property
+    def most_bytes(self) -> int:
+        """What the file may unpack to: ``MOST_BYTES``, or 64 times its own size where that is more."""
+        return max(MOST_BYTES, _MOST_RATIO * len(self.data))
 
     def header(self, mark: bytes, last: str | None = None) -> tuple[list[str], int]:
         """The lines at the start that begin with a mark, and the offset behind them.
