@@ -115,6 +115,9 @@ class EveryStep(SmallBackbone):
 class OwnSpikes(SmallBackbone):
     def __init__(self, **options):
         class Step(nn.Module):
+            def __init__(self, membrane=None):
+                super().__init__()
+
             def forward(self, x):
                 return (x > 0).float()
 

@@ -83,11 +83,15 @@ def test_normalisation_can_be_left_out():
 
 def test_its_sites_are_those_of_its_layers():
     spatial = [
-        Site(f"block{number}.{signal}", signal, 60, channels, spatial=True)
-        for number, widths in enumerate([(2, 64), (64, 128), (128, 128)], 1)
-        for signal, channels in zip(("input", "current"), widths, strict=True)
+        Site(f"block{number}.{signal}", signal, steps, channels, spatial=True)
+        for number, (into, out) in enumerate([(2, 64), (64, 128), (128, 128)], 1)
+        for signal, steps, channels in (("input", 60, into), ("current", 60, out), ("membrane", 1, out))
     ]
-    connected = [Site(f"fc{n}.current", "current", 60, width, spatial=False) for n, width in enumerate([256, 11], 1)]
+    connected = [
+        Site(f"fc{number}.{signal}", signal, steps, width, spatial=False)
+        for number, width in enumerate([256, 11], 1)
+        for signal, steps in (("current", 60), ("membrane", 1))
+    ]
     assert list_sites(Conv3) == spatial + connected
 
 
@@ -112,7 +116,7 @@ def test_pooling_comes_after_normalisation():
     torch.testing.assert_close(network.block1.norm.running_var, 0.9 + 0.1 * variance)
 
 
-def test_attention_stands_before_the_convolution_and_before_the_neuron():
+def test_attention_stands_before_the_convolution_before_the_neuron_and_inside_it():
     seen = {}
 
     class Look(nn.Module):
@@ -128,16 +132,21 @@ def test_attention_stands_before_the_convolution_and_before_the_neuron():
     assert seen == {
         "block1.input": (5, 4, 2, 8, 8),
         "block1.current": (5, 4, 4, 4, 4),
+        "block1.membrane": (1, 4, 4, 4, 4),
         "block2.input": (5, 4, 4, 4, 4),
         "block2.current": (5, 4, 6, 4, 4),
+        "block2.membrane": (1, 4, 6, 4, 4),
         "block3.input": (5, 4, 6, 4, 4),
         "block3.current": (5, 4, 5, 1, 1),
+        "block3.membrane": (1, 4, 5, 1, 1),
         "fc1.current": (5, 4, 7),
+        "fc1.membrane": (1, 4, 7),
         "fc2.current": (5, 4, 3),
+        "fc2.membrane": (1, 4, 3),
     }
 
 
-@pytest.mark.parametrize("site", ["block1.current", "block3.input", "fc1.current", "fc2.current"])
+@pytest.mark.parametrize("site", ["block1.current", "block3.input", "block2.membrane", "fc1.current", "fc2.membrane"])
 def test_what_attention_gives_is_used(site):
     torch.manual_seed(0)
 
@@ -157,8 +166,8 @@ def test_one_step_and_one_sample_work(steps, batch):
 
 
 def test_more_and_fewer_hidden_layers():
-    assert [site.name for site in list_sites(Conv3, hidden=())][-1] == "fc1.current"
-    assert [site.channels for site in list_sites(Conv3, hidden=(9, 8))][-3:] == [9, 8, 11]
+    assert [site.name for site in list_sites(Conv3, hidden=())][-2:] == ["fc1.current", "fc1.membrane"]
+    assert [site.channels for site in list_sites(Conv3, hidden=(9, 8))][-6:] == [9, 9, 8, 8, 11, 11]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_the_sites_are_those_of_the_network(toy):
 
     build_network(SMALL, {"name": "lif"}, record, toy, 0)
     assert find_sites(SMALL, {"name": "lif"}, toy) == asked
-    assert len(asked) == 8
+    assert len(asked) == 13
 
 
 def test_a_backbone_may_hand_attention_to_its_neurons(toy, register):

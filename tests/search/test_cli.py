@@ -138,12 +138,17 @@ def test_sites_shows_what_may_stand_where(say, tiny_yaml):
     assert rows == [
         ["block1.input", "input", "4", "2", "yes", "not searched"],
         ["block1.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["block1.membrane", "membrane", "1", "4", "yes", "not searched"],
         ["block2.input", "input", "4", "4", "yes", "not searched"],
         ["block2.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["block2.membrane", "membrane", "1", "4", "yes", "not searched"],
         ["block3.input", "input", "4", "4", "yes", "not searched"],
         ["block3.current", "current", "4", "4", "yes", "none, ta, csa"],
+        ["block3.membrane", "membrane", "1", "4", "yes", "not searched"],
         ["fc1.current", "current", "4", "8", "no", "none, ta"],
+        ["fc1.membrane", "membrane", "1", "8", "no", "not searched"],
         ["fc2.current", "current", "4", "10", "no", "none, ta"],
+        ["fc2.membrane", "membrane", "1", "10", "no", "not searched"],
     ]
     assert any("108 placements" in line for line in out)
 

@@ -17,8 +17,8 @@ class Conv3(nn.Module):
     """Three convolutions and fully connected layers; the scores are the mean spikes of the last.
 
     The defaults are the network for DVS128 Gesture at 32×32: 64-128-128 channels, pooling 1-2-2, 8192-256-11 fully
-    connected, batch normalisation throughout. Its sites are ``block1.input``, ``block1.current`` to ``block3``, and
-    ``fc1.current``, ``fc2.current``.
+    connected, batch normalisation throughout. Its sites are ``block1.input``, ``block1.current``,
+    ``block1.membrane`` to ``block3``, and ``current`` and ``membrane`` of ``fc1`` and ``fc2``.
 
     Args:
         input_shape: C, H, W of a frame.

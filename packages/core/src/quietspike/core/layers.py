@@ -29,6 +29,15 @@ class Attend(nn.Module):
         return out
 
 
+def build_neuron(site: Site, attention: AttentionFactory | None, neuron: NeuronFactory) -> nn.Module:
+    """A neuron layer with the attention of its ``membrane`` site inside.
+
+    Where nothing stands there, the neuron gets no membrane at all, so that such a site costs no time.
+    """
+    gate = Attend(site, attention)
+    return neuron() if isinstance(gate.module, nn.Identity) else neuron(membrane=gate)
+
+
 def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
     """Apply modules for single frames, one after the other, to every step.
 
@@ -44,11 +53,13 @@ def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
 class SpikingConv(nn.Module):
     """Attention at ``input``, convolution, batch normalisation, average pooling, attention at ``current``, neuron.
 
+    Inside the neuron's step, attention at ``membrane`` acts on U before it fires.
+
     Args:
-        name: prefix of its two sites.
+        name: prefix of its three sites.
         steps: T.
         channels: input and output channels.
-        attention: asked for the modules of ``<name>.input`` and ``<name>.current``.
+        attention: asked for the modules of ``<name>.input``, ``<name>.current`` and ``<name>.membrane``.
         neuron: asked for the neuron layer.
         kernel: width of the convolution, odd; its padding keeps the size.
         pool: factor of the average pooling, 1 for none; odd borders are cut off.
@@ -84,7 +95,8 @@ class SpikingConv(nn.Module):
         self.norm = nn.BatchNorm2d(out) if norm else nn.Identity()
         self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.current = attend("current", out)
-        self.neuron = neuron()
+        membrane = Site(f"{name}.membrane", "membrane", 1, out, spatial=True)
+        self.neuron = build_neuron(membrane, attention, neuron)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the layer."""
@@ -94,13 +106,13 @@ class SpikingConv(nn.Module):
 
 
 class SpikingLinear(nn.Module):
-    """Fully connected synapses, batch normalisation, attention at ``current``, neuron.
+    """Fully connected synapses, batch normalisation, attention at ``current``, neuron with attention at ``membrane``.
 
     Args:
-        name: prefix of its site.
+        name: prefix of its two sites.
         steps: T.
         features: input and output features.
-        attention: asked for the module of ``<name>.current``, a site without space.
+        attention: asked for the modules of ``<name>.current`` and ``<name>.membrane``, sites without space.
         neuron: asked for the neuron layer.
         norm: whether batch normalisation follows.
 
@@ -123,7 +135,8 @@ class SpikingLinear(nn.Module):
         self.linear = nn.Linear(into, out)
         self.norm = nn.BatchNorm1d(out) if norm else nn.Identity()
         self.current = Attend(Site(f"{name}.current", "current", steps, out, spatial=False), attention)
-        self.neuron = neuron()
+        membrane = Site(f"{name}.membrane", "membrane", 1, out, spatial=False)
+        self.neuron = build_neuron(membrane, attention, neuron)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the layer."""

@@ -175,7 +175,7 @@ def fit_to_site(choice: Choice, site: Site) -> Choice:
     """The choice itself where the site has space; at a fully connected layer, what MA-SNN's code puts there.
 
     That is ``ta`` where the attention has a temporal dimension (it takes a ``temporal_reduction``), with the options
-    that ``ta`` takes too, and else ``none``.
+    that ``ta`` takes too, and else ``none``; at its ``membrane``, which shows one step at a time, ``none``.
 
     Raises:
         UnknownNameError: if no such attention is installed.
@@ -183,7 +183,7 @@ def fit_to_site(choice: Choice, site: Site) -> Choice:
     if site.spatial or choice.name == "none":
         return choice
     taken = inspect.signature(ATTENTION.get(choice.name)).parameters
-    if "temporal_reduction" not in taken:
+    if site.signal == "membrane" or "temporal_reduction" not in taken:
         return Choice("none")
     shared = inspect.signature(ATTENTION.get("ta")).parameters
     return Choice("ta", tuple((key, value) for key, value in choice.options if key in shared))
