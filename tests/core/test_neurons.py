@@ -10,6 +10,7 @@ from torch import nn
 
 from quietspike.core import NEURONS, OptionError, UnknownNameError
 from quietspike.core.contracts import Neuron
+from quietspike.core.integrate_and_fire import integrate_and_fire
 from quietspike.core.neurons import LIF, PLIF
 from quietspike.core.testing import check_neuron
 
@@ -198,9 +199,29 @@ def test_plif_gradients_are_those_of_the_equations(detach):
     assert w.grad.abs() > 0
 
 
+@pytest.mark.parametrize("reset", ["paper", "code", "subtract"])
+@given(values=trains, threshold=st.floats(0.1, 1), reset_value=st.floats(-0.5, 0.5))
+def test_integrate_and_fire_forgets_nothing(reset, values, threshold, reset_value):
+    options = {"threshold": threshold, "reset_value": 0.0 if reset == "subtract" else reset_value}
+    spikes = integrate_and_fire(reset=reset, **options)(one_neuron(values))
+    assert spikes.flatten().tolist() == lif_by_hand(values, reset, decay=1, **options)
+
+
+def test_integrate_and_fire_by_hand():
+    # U: 0.25, 0.5 fires, 0.25, 0, 0.5 fires; what is over the threshold is lost by a reset to zero, kept by subtracting
+    values = one_neuron([0.25, 0.25, 0.25, -0.25, 0.5])
+    assert integrate_and_fire(threshold=0.5)(values).flatten().tolist() == [0, 1, 0, 0, 1]
+    above = one_neuron([0.75, 0.25])
+    assert integrate_and_fire(threshold=0.5)(above).flatten().tolist() == [1, 0]
+    assert integrate_and_fire(threshold=0.5, reset="subtract")(above).flatten().tolist() == [1, 1]
+
+
 def test_plif_starts_at_its_time_constant():
     assert torch.sigmoid(PLIF(tau=5.0).w).item() == pytest.approx(1 / 5)
     assert [name for name, _ in PLIF().named_parameters()] == ["w"]
+
+
+GRADED = {"liaf"}
 
 
 @pytest.mark.parametrize("name", NEURONS.names())
@@ -219,7 +240,7 @@ class TestEveryNeuron:
         neuron(currents(2, 5, 9))
         assert torch.equal(neuron(current), first)
         assert first.shape == current.shape
-        assert set(first.unique().tolist()) <= {0.0, 1.0}
+        assert name in GRADED or set(first.unique().tolist()) <= {0.0, 1.0}
 
     def test_steps_one_by_one_are_the_whole(self, name):
         neuron = NEURONS.get(name)()

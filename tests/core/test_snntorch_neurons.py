@@ -5,7 +5,7 @@ from snntorch import surrogate as theirs
 from torch import nn
 
 from quietspike.core import OptionError, UnknownNameError
-from quietspike.core.snntorch_neurons import SnntorchLeaky
+from quietspike.core.snntorch_neurons import SnntorchAlpha, SnntorchLeaky, SnntorchSynaptic
 
 
 def currents(*shape):
@@ -93,3 +93,76 @@ def test_an_unknown_reset_is_refused():
 def test_a_beta_that_snntorch_would_clamp_is_refused(beta):
     with pytest.raises(OptionError, match=f"^beta={beta}: must be a finite number from 0 to 1$"):
         SnntorchLeaky(beta=beta)
+
+
+def run_states_by_hand(neuron, current, states):
+    state, spikes = [torch.zeros_like(current[0]) for _ in range(states)], []
+    for now in current:
+        spike, *state = neuron(now, *state)
+        spikes.append(spike)
+    return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize(
+    ("ours", "neuron", "states"), [(SnntorchSynaptic, snntorch.Synaptic, 2), (SnntorchAlpha, snntorch.Alpha, 3)]
+)
+def test_it_is_snntorchs_of_two_exponentials(ours, neuron, states, reset):
+    given, hand = (currents(12, 3, 20).requires_grad_() for _ in range(2))
+    options = {"alpha": 0.85, "beta": 0.6, "threshold": 0.4}
+    spikes = ours(**options, reset=reset)(given)
+    expected = run_states_by_hand(neuron(**options, reset_mechanism=reset, spike_grad=theirs.atan()), hand, states)
+    assert torch.equal(spikes, expected)
+    assert 0.05 < spikes.mean() < 0.95
+    above = torch.linspace(-1, 1, spikes.numel()).reshape(spikes.shape)
+    (spikes * above).sum().backward()
+    (expected * above).sum().backward()
+    torch.testing.assert_close(given.grad, hand.grad)
+
+
+def test_synaptic_by_hand():
+    # I: 1, 0.5, 0.25; U: 1 stays, 0.5 + 0.5 = 1 stays, 0.5 + 0.25 = 0.75; a threshold of 0.9 takes 0.9 off twice
+    values = torch.tensor([1.0, 0, 0]).reshape(3, 1, 1)
+    options = {"alpha": 0.5, "beta": 0.5, "surrogate": "atan"}
+    assert SnntorchSynaptic(**options, reset="none")(values).flatten().tolist() == [1, 1, 0]
+    assert SnntorchSynaptic(**options, threshold=0.9)(values).flatten().tolist() == [1, 0, 0]
+
+
+def test_alpha_waits_a_step():
+    values = torch.full((3, 1, 1), 9.0)
+    assert SnntorchAlpha()(values).flatten().tolist()[:2] == [0, 1]
+
+
+@pytest.mark.parametrize("ours", [SnntorchSynaptic, SnntorchAlpha])
+def test_the_gated_potential_decides(ours):
+    class Halve(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    current = currents(10, 2, 60).abs()
+    gated, doubled = ours(membrane=Halve(), reset="none"), ours(threshold=2.0, reset="none")
+    first = slice(0, 1) if ours is SnntorchSynaptic else slice(None)  # Synaptic carries what was gated; Alpha does not
+    assert torch.equal(gated(current)[first], doubled(current)[first])
+    assert not torch.equal(gated(current), ours(reset="none")(current))
+
+
+@pytest.mark.parametrize("ours", [SnntorchSynaptic, SnntorchAlpha])
+def test_none_of_them_keeps_anything(ours):
+    before = len(snntorch.SpikingNeuron.instances)
+    neuron = ours()
+    neuron(currents(3, 2, 4))
+    assert [name for name, buffer in neuron.named_buffers() if buffer.shape == (2, 4)] == []
+    assert len(snntorch.SpikingNeuron.instances) == before
+
+
+def test_parameters_that_are_learned():
+    both = SnntorchSynaptic(learn_alpha=True, learn_beta=True, learn_threshold=True)
+    assert {name for name, _ in both.synaptic.named_parameters()} == {"alpha", "beta", "threshold"}
+    assert {name for name, _ in SnntorchAlpha(learn_beta=True).alpha.named_parameters()} == {"beta"}
+
+
+def test_an_alpha_that_is_not_over_beta_is_refused():
+    with pytest.raises(OptionError, match=r"^alpha=0\.5: must be over beta, which is 0\.8$"):
+        SnntorchAlpha(alpha=0.5)
+    with pytest.raises(OptionError, match=r"^alpha=1\.5: must be a finite number from 0 to 1$"):
+        SnntorchSynaptic(alpha=1.5)

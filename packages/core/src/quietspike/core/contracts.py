@@ -73,7 +73,8 @@ class Neuron(Protocol):
     """An ``nn.Module`` that turns currents into spikes and keeps nothing between calls.
 
     Registered as a callable ``plugin(*, membrane=None, **options)``. ``membrane`` is a module that is called at each
-    step with the membrane potential U as [1, B, C, H, W]; both the spikes and the next state use its result.
+    step with the membrane potential U as [1, B, C, H, W]; both the spikes and the next state use its result. What it
+    gives is 0 or 1, or graded as ``liaf`` gives it; as spikes count the values that are not 0.
     """
 
     def forward(self, current: Tensor) -> Tensor:

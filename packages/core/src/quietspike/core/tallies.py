@@ -53,7 +53,7 @@ class Tally(ABC):
 
 
 class NeuronTally(Tally):
-    """Spikes of a neuron layer."""
+    """Spikes of a neuron layer: what it sends that is not zero, graded or not."""
 
     kind: Kind = "neuron"
 
