@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import BACKBONES, Site
+from quietspike.core import BACKBONES, OptionError, Site
 from quietspike.core.conv3 import Conv3
 from quietspike.core.layers import Attend, SpikingConv, SpikingLinear
 from quietspike.core.neurons import LIF
@@ -12,10 +12,41 @@ from quietspike.core.testing import check_attention, check_backbone, check_neuro
 
 from .conftest import refused
 
+SMALL = {
+    "conv3": {},
+    "conv5": {"widths": (4, 4, 4, 4, 4), "pools": (2, 2, 2, 2, 1), "hidden": (8,)},
+}
+
 
 @pytest.mark.parametrize("name", BACKBONES.names())
 def test_every_registered_backbone_passes(name):
-    check_backbone(BACKBONES.get(name))
+    check_backbone(BACKBONES.get(name), **SMALL[name])
+
+
+@pytest.mark.parametrize("size", [(32, 47), (64, 64)])
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_registered_backbone_takes_other_sizes_and_one_step(name, size):
+    options = {"input_shape": (3, *size), "steps": 1, "classes": 2, **SMALL[name]}
+    network = BACKBONES.get(name)(**options).eval()
+    with torch.no_grad():
+        scores = network(torch.rand(1, 1, 3, *size))
+    assert scores.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_shape": (2, 32)}, "input_shape=(2, 32): must be a list of 3 whole numbers of at least 1"),
+        ({"input_shape": (2, 0, 32)}, "input_shape=(2, 0, 32): must be a list of 3 whole numbers of at least 1"),
+        ({"steps": 1.5}, "steps=1.5: must be a whole number of at least 1"),
+        ({"classes": 0}, "classes=0: must be a whole number of at least 1"),
+    ],
+)
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_registered_backbone_refuses_what_it_cannot_be_built_for(name, options, message):
+    with pytest.raises(OptionError) as caught:
+        BACKBONES.get(name)(**{"input_shape": (2, 32, 32), "steps": 2, "classes": 3, **SMALL[name], **options})
+    assert str(caught.value) == message
 
 
 def test_options_are_handed_on():

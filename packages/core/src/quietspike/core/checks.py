@@ -34,6 +34,20 @@ def check_wholes(count: int | None = None, **options: Sequence[int]) -> None:
             raise OptionError(f"{option}={value!r}: must be a list of {many} of at least 1")
 
 
+def check_rates(count: int, **options: Sequence[float]) -> None:
+    """Refuse what is not a list of ``count`` numbers from 0 to below 1."""
+    for option, value in options.items():
+        listed = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
+        if not listed or not all(_is_finite(number) and 0 <= number < 1 for number in value):
+            raise OptionError(f"{option}={value!r}: must be a list of {count} numbers from 0 to below 1")
+
+
+def check_shape(*, input_shape: Sequence[int], steps: int, classes: int) -> None:
+    """Refuse what no backbone can be built for."""
+    check_wholes(3, input_shape=input_shape)
+    check_whole(steps=steps, classes=classes)
+
+
 def check_positive(**options: float) -> None:
     """Refuse what is not a finite number above 0."""
     for option, value in options.items():

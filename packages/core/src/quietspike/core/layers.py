@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Signal, Site
+from quietspike.core.dropout import StepDropout
 
 
 class Attend(nn.Module):
@@ -38,6 +39,11 @@ def build_neuron(site: Site, attention: AttentionFactory | None, neuron: NeuronF
     return neuron() if isinstance(gate.module, nn.Identity) else neuron(membrane=gate)
 
 
+def build_dropout(rate: float) -> tuple[nn.Module, nn.Module]:
+    """ASA-SNN's dropout: of a layer's input, at each step anew, and of its spikes, at all steps; nothing for 0."""
+    return (nn.Dropout(rate), StepDropout(rate)) if rate > 0 else (nn.Identity(), nn.Identity())
+
+
 def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
     """Apply modules for single frames, one after the other, to every step.
 
@@ -62,14 +68,17 @@ class SpikingConv(nn.Module):
         attention: asked for the modules of ``<name>.input``, ``<name>.current`` and ``<name>.membrane``.
         neuron: asked for the neuron layer.
         kernel: width of the convolution, odd; its padding keeps the size.
+        stride: of the convolution.
         pool: factor of the average pooling, 1 for none; odd borders are cut off.
         norm: whether batch normalisation follows the convolution.
+        bias: whether the convolution has one.
+        dropout: share of the layer's input that is dropped, at each step anew, and of its spikes, at all steps.
 
     Shape:
-        [T, B, C_in, H, W] → [T, B, C_out, H // pool, W // pool].
+        [T, B, C_in, H, W] → [T, B, C_out, H // pool, W // pool], with H and W those after the stride.
 
     Source:
-        MA-SNN's repository: pooling after normalisation, attention on what the neuron receives.
+        MA-SNN's repository: pooling after normalisation, attention on what the neuron receives. ASA-SNN's: dropout.
     """
 
     def __init__(
@@ -81,8 +90,11 @@ class SpikingConv(nn.Module):
         neuron: NeuronFactory,
         *,
         kernel: int = 3,
+        stride: int = 1,
         pool: int = 1,
         norm: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
 
@@ -90,8 +102,9 @@ class SpikingConv(nn.Module):
             return Attend(Site(f"{name}.{signal}", signal, steps, width, spatial=True), attention)
 
         into, out = channels
+        self.drop_input, self.drop_spikes = build_dropout(dropout)
         self.input = attend("input", into)
-        self.conv = nn.Conv2d(into, out, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(into, out, kernel, stride, padding=kernel // 2, bias=bias)
         self.norm = nn.BatchNorm2d(out) if norm else nn.Identity()
         self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.current = attend("current", out)
@@ -100,8 +113,8 @@ class SpikingConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the layer."""
-        current = over_steps(self.input(x), self.conv, self.norm, self.pool)
-        spikes: Tensor = self.neuron(self.current(current))
+        current = over_steps(self.input(self.drop_input(x)), self.conv, self.norm, self.pool)
+        spikes: Tensor = self.drop_spikes(self.neuron(self.current(current)))
         return spikes
 
 
@@ -115,6 +128,7 @@ class SpikingLinear(nn.Module):
         attention: asked for the modules of ``<name>.current`` and ``<name>.membrane``, sites without space.
         neuron: asked for the neuron layer.
         norm: whether batch normalisation follows.
+        dropout: as for ``SpikingConv``.
 
     Shape:
         [T, B, F_in], or [T, B, C, H, W] with F_in = C·H·W, → [T, B, F_out].
@@ -129,9 +143,11 @@ class SpikingLinear(nn.Module):
         neuron: NeuronFactory,
         *,
         norm: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         into, out = features
+        self.drop_input, self.drop_spikes = build_dropout(dropout)
         self.linear = nn.Linear(into, out)
         self.norm = nn.BatchNorm1d(out) if norm else nn.Identity()
         self.current = Attend(Site(f"{name}.current", "current", steps, out, spatial=False), attention)
@@ -140,6 +156,6 @@ class SpikingLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the layer."""
-        current = over_steps(x.flatten(2), self.linear, self.norm)
-        spikes: Tensor = self.neuron(self.current(current))
+        current = over_steps(self.drop_input(x.flatten(2)), self.linear, self.norm)
+        spikes: Tensor = self.drop_spikes(self.neuron(self.current(current)))
         return spikes
