@@ -15,6 +15,11 @@ from .conftest import refused
 SMALL = {
     "conv3": {},
     "conv5": {"widths": (4, 4, 4, 4, 4), "pools": (2, 2, 2, 2, 1), "hidden": (8,)},
+    "plif5": {"channels": 4, "hidden": 8, "voters": 2},
+    "ms_resnet18": {"widths": (4, 5, 6, 7)},
+    "ms_resnet34": {"widths": (4, 5, 6, 7)},
+    "ms_resnet104": {"widths": (4, 5, 6, 7)},
+    "sew_resnet18": {"widths": (4, 5, 6, 7)},
 }
 
 

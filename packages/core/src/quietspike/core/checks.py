@@ -34,6 +34,13 @@ def check_wholes(count: int | None = None, **options: Sequence[int]) -> None:
             raise OptionError(f"{option}={value!r}: must be a list of {many} of at least 1")
 
 
+def check_rate(**options: float) -> None:
+    """Refuse what is not a number from 0 to below 1, as a dropout must be."""
+    for option, value in options.items():
+        if not (_is_finite(value) and 0 <= value < 1):
+            raise OptionError(f"{option}={value!r}: must be a number from 0 to below 1")
+
+
 def check_rates(count: int, **options: Sequence[float]) -> None:
     """Refuse what is not a list of ``count`` numbers from 0 to below 1."""
     for option, value in options.items():

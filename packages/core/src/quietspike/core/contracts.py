@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 
 from torch import Tensor, nn
 
-Signal: TypeAlias = Literal["input", "current", "membrane"]
-"""Where attention acts: before the convolution, on the neuron's input current, or on its membrane potential."""
+Signal: TypeAlias = Literal["input", "current", "membrane", "sum"]
+"""Where attention acts: before the convolution, on the neuron's input current, on its membrane potential, or in a
+residual network on what the shortcut has been added to."""
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
@@ -25,7 +26,8 @@ class Site:
     Args:
         name: unique in the backbone, as in ``block1.current``.
         signal: ``input`` (before the convolution; MA-SNN's Conv-PRE), ``current`` (after convolution, normalisation
-            and pooling, before the neuron; Conv-POST) or ``membrane`` (inside the neuron's step; Activate-PRE).
+            and pooling, before the neuron; Conv-POST), ``membrane`` (inside the neuron's step; Activate-PRE) or, in a
+            residual block, ``sum`` (after the shortcut add; Att-2, where the block's own ``current`` is Att-1).
         steps: T of the tensor that the module sees; 1 at ``membrane``, where it is called once a step.
         channels: C, or F at a fully connected layer.
         spatial: whether the tensor is [T, B, C, H, W]; [T, B, F] otherwise.

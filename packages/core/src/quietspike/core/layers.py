@@ -128,6 +128,7 @@ class SpikingLinear(nn.Module):
         attention: asked for the modules of ``<name>.current`` and ``<name>.membrane``, sites without space.
         neuron: asked for the neuron layer.
         norm: whether batch normalisation follows.
+        bias: whether the synapses have one.
         dropout: as for ``SpikingConv``.
 
     Shape:
@@ -143,12 +144,13 @@ class SpikingLinear(nn.Module):
         neuron: NeuronFactory,
         *,
         norm: bool = True,
+        bias: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         into, out = features
         self.drop_input, self.drop_spikes = build_dropout(dropout)
-        self.linear = nn.Linear(into, out)
+        self.linear = nn.Linear(into, out, bias=bias)
         self.norm = nn.BatchNorm1d(out) if norm else nn.Identity()
         self.current = Attend(Site(f"{name}.current", "current", steps, out, spatial=False), attention)
         membrane = Site(f"{name}.membrane", "membrane", 1, out, spatial=False)
