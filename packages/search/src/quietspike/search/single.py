@@ -144,7 +144,22 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     summary = f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
+    console.print(rate_table(shown.cost), markup=False)
     return shown
+
+
+def rate_table(cost: Cost) -> Table:
+    """The papers' figures: firing rates, and what attention adds to the energy."""
+    table = Table(title="In the papers' terms", show_header=False)
+    table.add_row("NASAR, all neurons", f"{cost.firing_rate:.4f}")
+    table.add_row("NASAR, without fully connected layers", f"{cost.spatial_firing_rate:.4f}")
+    table.add_row("NSAR(t)", " ".join(f"{rate:.4f}" for rate in cost.rate_by_step))
+    weights, applying = cost.attention_macs
+    table.add_row("ΔMAC1, ΔMAC2 of attention", f"{weights:,.0f}, {applying:,.0f}")
+    attention = sum(layer.energy_paper for layer in cost.layers if layer.kind == "attention")
+    table.add_row("energy (paper) of synapses", f"{cost.energy_paper - attention:.4f} µJ")
+    table.add_row("energy (paper) of attention", f"{attention:.4f} µJ")
+    return table
 
 
 def cost_table(cost: Cost) -> Table:
