@@ -34,6 +34,7 @@ def test_totals_add_up_the_layers():
     assert cost.totals == {
         "spikes": 6,
         "firing_rate": 6 / (2 * 7),
+        "spatial_firing_rate": 4 / 10,
         "synaptic_operations": 4,
         "macs": 16,
         "energy": 5,

@@ -159,7 +159,8 @@ class Cost:
     @property
     def totals(self) -> dict[str, float]:
         """The totals by name, as they are logged."""
-        names = ("spikes", "firing_rate", "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
+        rates = ("firing_rate", "spatial_firing_rate")
+        names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
         return {name: float(getattr(self, name)) for name in names}
 
     @property
