@@ -1,6 +1,6 @@
 """Attention for spiking neural networks: MA-SNN's seven variants, ASA-SNN's advanced spatial attention, and peers.
 
-Peers are what may stand in the channel slot: SE, ECA, CBAM, SimAM.
+Peers are TA-SNN and what may stand in the channel slot: SE, ECA, CBAM, SimAM.
 
 Weights of the authors' own code come in through ``quietspike.attention.reference.load``.
 """
@@ -12,11 +12,13 @@ from quietspike.attention.gated import Gated
 from quietspike.attention.joint import MultiDimensionalAttention, ca, csa, none, sa, ta, tca, tcsa, tsa
 from quietspike.attention.se import se
 from quietspike.attention.simam import simam
+from quietspike.attention.ta_snn import TemporalWiseAttention
 
 __all__ = [
     "ASA",
     "Gated",
     "MultiDimensionalAttention",
+    "TemporalWiseAttention",
     "ca",
     "cbam",
     "csa",
