@@ -1,6 +1,6 @@
 """Attention for spiking neural networks: MA-SNN's seven variants, ASA-SNN's advanced spatial attention, and peers.
 
-Peers are TA-SNN and what may stand in the channel slot: SE, ECA, CBAM, SimAM.
+Peers are TA-SNN, TCJA, and what may stand in the channel slot: SE, ECA, CBAM, SimAM.
 
 Weights of the authors' own code come in through ``quietspike.attention.reference.load``.
 """
@@ -13,11 +13,13 @@ from quietspike.attention.joint import MultiDimensionalAttention, ca, csa, none,
 from quietspike.attention.se import se
 from quietspike.attention.simam import simam
 from quietspike.attention.ta_snn import TemporalWiseAttention
+from quietspike.attention.tcja import TemporalChannelJointAttention
 
 __all__ = [
     "ASA",
     "Gated",
     "MultiDimensionalAttention",
+    "TemporalChannelJointAttention",
     "TemporalWiseAttention",
     "ca",
     "cbam",
