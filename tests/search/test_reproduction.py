@@ -8,7 +8,7 @@ from quietspike.core import Placement, QuietspikeError, Site, UnknownNameError
 from quietspike.search import reproducing
 from quietspike.search.cli import main
 from quietspike.search.reproducing import FIGURES, Reproduced, reproduce
-from quietspike.search.reproduction import Published, Row, load_reproduction
+from quietspike.search.reproduction import Row, load_reproduction
 from quietspike.search.results import Outcome
 
 SITES = [
@@ -55,7 +55,7 @@ def trained(monkeypatch):
 
 
 def rows_of(made):
-    return {row.row: row for row in made}
+    return {row.name: row for row in made}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_rows_own_keys_go_before_the_tables_and_the_command_lines_before_both(
         ({"rows": {"a": {"base": "b"}}}, r"rows\.a\.base: no 'b'; there are: a"),
         ({"rows": {"a": {"published": {"accuracy": "high"}}}}, r"rows\.a\.published\.accuracy: input should be a va"),
         ({"rows": {"a": {"change": {"train": {"epohcs": 1}}}}}, r"row a: key: no 'train.epohcs'; did you mean 'train"),
-        ({"counted": "most"}, r"counted: no 'most'; there are: all, spatial"),
+        ({"rows": {"a": {"counted": "most"}}}, r"rows\.a\.counted: no 'most'; there are: all, spatial"),
         ({"titel": "Tiny"}, r"key: no 'titel'; did you mean 'title'\?"),
     ],
 )
@@ -119,10 +119,10 @@ def test_rows_are_trained_with_what_they_are_compared_with_and_once(put, trained
     made = reproduce(table, console, ["tcsa"], seeds)
     tcsa = "block1 tcsa · block2 tcsa · block3 tcsa · fc1 ta · fc2 ta"
     assert trained == [("none", 0), (tcsa, 0), ("none", 1), (tcsa, 1)]
-    assert [row.row for row in made] == ["vanilla", "tcsa"]
+    assert [row.name for row in made] == ["vanilla", "tcsa"]
     made = reproduce(table, console, [], seeds)
     assert trained[4:] == [("block1.input ca · block2.input ca · block3.input ca", seed) for seed in (0, 1)]
-    assert [row.row for row in made] == ["vanilla", "tcsa", "wide"]
+    assert [row.name for row in made] == ["vanilla", "tcsa", "wide"]
     assert reproduce(table, console, ["vanilla"], seeds) == made
     assert len(trained) == 6
 
@@ -134,7 +134,8 @@ def test_figures_are_in_the_papers_units_and_the_energys_ratio_is_paired_by_seed
     assert made["tcsa"].values("firing_rate") == pytest.approx([1 / 60, 1 / 60 + 1e-3])
     assert made["tcsa"].values("efficiency") == pytest.approx([6, 101 / (100 / 6 + 1)])
     assert made["vanilla"].values("efficiency") == [1, 1]
-    spatial = rows_of(reproduce(load_reproduction(put(counted="spatial")), console, ["tcsa"]))
+    rows = {**ROWS, "tcsa": {"placement": "tcsa", "counted": "spatial"}}
+    spatial = rows_of(reproduce(load_reproduction(put(rows=rows)), console, ["tcsa"]))
     assert spatial["tcsa"].values("firing_rate") == pytest.approx([1 / 30])
 
 
@@ -158,7 +159,7 @@ def test_the_table_has_ours_beside_what_was_printed(put, trained, console):
 
 def test_a_row_whose_base_was_not_trained_has_no_ratio_of_energies():
     outcomes = {0: Outcome(0.5, {"spikes": 1.0, "firing_rate": 0.1, "energy_paper": 2.0})}
-    row = Reproduced("a", Placement(), Published(), outcomes, {}, "firing_rate")
+    row = Reproduced("a", Row(), Placement(), outcomes, {})
     assert [str(row.values(figure)[0]) for figure in FIGURES] == ["50.0", "0.1", "1.0", "nan"]
 
 

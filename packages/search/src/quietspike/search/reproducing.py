@@ -19,7 +19,7 @@ from quietspike.core.networks import find_sites
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
-from quietspike.search.reproduction import Published, Reproduction
+from quietspike.search.reproduction import Reproduction, Row
 from quietspike.search.results import Outcome
 from quietspike.search.single import plan_training, train_placement
 
@@ -31,20 +31,18 @@ class Reproduced:
     """A row that was trained.
 
     Args:
-        row: its name.
+        name: of the row.
+        row: what was printed, and how it was counted.
         placement: its attention.
-        published: what was printed.
         outcomes: by seed, of the test split.
         base: of the row that rEE is against, by seed.
-        counted: the total that its firing rate is.
     """
 
-    row: str
+    name: str
+    row: Row
     placement: Placement
-    published: Published
     outcomes: Mapping[int, Outcome]
     base: Mapping[int, Outcome]
-    counted: str
 
     def values(self, figure: str) -> list[float]:
         """One of ``FIGURES`` by seed, in the papers' units: accuracy in %."""
@@ -55,7 +53,9 @@ class Reproduced:
             return [of / self.outcomes[seed].value("energy_paper") for of, seed in zip(base, seeds, strict=True)]
         if figure == "accuracy":
             return [100 * self.outcomes[seed].accuracy for seed in seeds]
-        return [self.outcomes[seed].value(self.counted if figure == "firing_rate" else figure) for seed in seeds]
+        if figure == "firing_rate" and self.row.counted == "spatial":
+            figure = "spatial_firing_rate"
+        return [self.outcomes[seed].value(figure) for seed in seeds]
 
 
 def reproduce(
@@ -131,9 +131,8 @@ def _collect(table: Reproduction, overrides: Sequence[str]) -> list[Reproduced]:
         found = {seed: outcome for seed in seeds if (outcome := _outcome(experiment, placement, seed)) is not None}
         if found:
             placements[name], ended[name] = placement, found
-    counted = "firing_rate" if table.counted == "all" else "spatial_firing_rate"
     return [
-        Reproduced(name, placement, table.rows[name].published, ended[name], ended.get(table.base(name), {}), counted)
+        Reproduced(name, table.rows[name], placement, ended[name], ended.get(table.base(name), {}))
         for name, placement in placements.items()
     ]
 
@@ -146,12 +145,12 @@ def reproduced_table(table: Reproduction, made: Sequence[Reproduced]) -> Table:
         shown.add_column(f"{column}, published", justify="right")
         shown.add_column("ours", justify="right")
     formats = dict(zip(FIGURES, (".2f", ".3f", ",.0f", ".2f"), strict=True))
-    for row in made:
+    for one in made:
         cells = []
         for figure in FIGURES:
-            published, values = getattr(row.published, figure), row.values(figure)
+            published, values = getattr(one.row.published, figure), one.values(figure)
             cells += ["" if published is None else f"{published:{formats[figure]}}", _spread(values, formats[figure])]
-        shown.add_row(row.row, *cells)
+        shown.add_row(one.name, *cells)
     return shown
 
 
@@ -169,9 +168,9 @@ def write_csv(made: Sequence[Reproduced], path: Path) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "placement", "seed", *(f"{name}_published" for name in FIGURES), *FIGURES])
-    for row in made:
-        published = [getattr(row.published, figure) for figure in FIGURES]
-        columns = zip(*(row.values(figure) for figure in FIGURES), strict=True)
-        for seed, values in zip(sorted(row.outcomes), columns, strict=True):
-            writer.writerow([row.row, row.placement.json, seed, *published, *values])
+    for one in made:
+        published = [getattr(one.row.published, figure) for figure in FIGURES]
+        columns = zip(*(one.values(figure) for figure in FIGURES), strict=True)
+        for seed, values in zip(sorted(one.outcomes), columns, strict=True):
+            writer.writerow([one.name, one.placement.json, seed, *published, *values])
     write_whole(path, text.getvalue().encode())

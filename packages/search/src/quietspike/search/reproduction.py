@@ -44,12 +44,14 @@ class Row(_Frozen):
         placement: an attention at every ``*.current``, or attention by patterns of sites, as ``block*.membrane``.
         change: keys of the experiment that are other than the table's.
         base: the row that rEE is against; the table's first where null.
+        counted: which neurons its firing rate is of: ``all``, or ``spatial``, without fully connected layers.
         published: what was printed.
     """
 
     placement: str | dict[str, str | dict[str, Any]] = "none"
     change: dict[str, Any] = Field(default_factory=dict)
     base: str | None = None
+    counted: Literal["all", "spatial"] = "all"
     published: Published = Published()
 
     def place(self, sites: Iterable[Site]) -> Placement:
@@ -76,14 +78,12 @@ class Reproduction(_Frozen):
     Args:
         title: what it shows.
         source: where it was printed.
-        counted: which neurons its firing rates are of: ``all``, or ``spatial``, without fully connected layers.
         experiment: keys of the experiment that all rows share.
         rows: by name, in the table's order.
     """
 
     title: str
     source: str
-    counted: Literal["all", "spatial"] = "all"
     experiment: dict[str, Any]
     rows: dict[str, Row] = Field(min_length=1)
 
