@@ -43,4 +43,5 @@ clean: ## remove the environment and all that tools leave behind, never the sear
 .venv/.tools: .venv/.packages pyproject.toml
 	@echo "Setting up .venv: the tools for tests and checks"
 	@$(PIP_INSTALL) --group dev
+	@$(PIP_INSTALL) --no-deps spikingjelly==2.0.0 # whose torchvision does not load beside a CPU build of torch
 	@touch $@

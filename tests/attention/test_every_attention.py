@@ -44,11 +44,12 @@ def test_a_sample_depends_on_itself_alone(name, shape, seed, binary, data):
         torch.testing.assert_close(module(x[:, b : b + 1]), together[:, b : b + 1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["ta", "ta_snn"])
 @settings(deadline=None, max_examples=60)
 @given(shape=st.tuples(*(st.integers(1, 5) for _ in range(3))), seed=st.integers(0, 2**16))
-def test_a_sample_depends_on_itself_alone_in_a_fully_connected_layer(shape, seed):
+def test_a_sample_depends_on_itself_alone_in_a_fully_connected_layer(name, shape, seed):
     site = Site("fc1.current", "current", steps=shape[0], channels=shape[2], spatial=False)
-    module, x = build_attention(Choice("ta"), site), features(shape, seed)
+    module, x = build_attention(Choice(name), site), features(shape, seed)
     together = module(x)
     assert together.shape == x.shape
     for b in range(shape[1]):

@@ -2,7 +2,24 @@
 
 import pytest
 
-from quietspike.attention import ASA, MultiDimensionalAttention, ca, csa, none, sa, ta, tca, tcsa, tsa
+from quietspike.attention import (
+    ASA,
+    MultiDimensionalAttention,
+    TemporalChannelJointAttention,
+    TemporalWiseAttention,
+    ca,
+    cbam,
+    csa,
+    eca,
+    none,
+    sa,
+    se,
+    simam,
+    ta,
+    tca,
+    tcsa,
+    tsa,
+)
 from quietspike.attention.joint import NoAttention
 from quietspike.core import Choice, OptionError, Placement, Site
 from quietspike.core.placement import build_attention
@@ -12,7 +29,9 @@ CONNECTED = Site("fc1.current", "current", steps=4, channels=6, spatial=False)
 MEMBRANE = Site("block1.membrane", "membrane", steps=1, channels=6, spatial=True)
 INPUT = Site("block1.input", "input", steps=4, channels=2, spatial=True)
 PLUGINS = {"ta": ta, "ca": ca, "sa": sa, "tca": tca, "tsa": tsa, "csa": csa, "tcsa": tcsa, "asa": ASA}
-TEMPORAL = ["ta", "tca", "tsa", "tcsa", "asa"]
+PLUGINS |= {"se": se, "eca": eca, "cbam": cbam, "simam": simam}
+PLUGINS |= {"ta_snn": TemporalWiseAttention, "tcja": TemporalChannelJointAttention}
+TEMPORAL = ["ta", "tca", "tsa", "tcsa", "asa", "ta_snn", "tcja"]
 
 
 def refusal(site, name, **options):
@@ -23,11 +42,12 @@ def refusal(site, name, **options):
     return message
 
 
-@pytest.mark.parametrize("name", sorted(PLUGINS.keys() - {"ta"}))
-def test_fully_connected_layers_take_ta_alone(name):
-    with pytest.raises(ValueError, match=f"^{name} needs space; fully connected layers take ta$"):
+@pytest.mark.parametrize("name", sorted(PLUGINS.keys() - {"ta", "ta_snn"}))
+def test_fully_connected_layers_take_temporal_attention_alone(name):
+    message = f"{name} needs space; fully connected layers take ta or ta_snn"
+    with pytest.raises(ValueError, match=f"^{message}$"):
         PLUGINS[name](CONNECTED)
-    assert refusal(CONNECTED, name) == f"fc1.current: {name}: {name} needs space; fully connected layers take ta"
+    assert refusal(CONNECTED, name) == f"fc1.current: {name}: {message}"
 
 
 @pytest.mark.parametrize("name", TEMPORAL)
@@ -85,6 +105,18 @@ def test_ta_stands_at_a_fully_connected_layer_and_none_anywhere():
             {"trainable_selection": "False"},
             "asa(trainable_selection=False): trainable_selection='False': must be true or false",
         ),
+        (
+            "se",
+            {"channel_reduction": 0},
+            "se(channel_reduction=0): channel_reduction=0: must be a whole number of at least 1",
+        ),
+        ("se", {"per_step": 0}, "se(per_step=0): per_step=0: must be true or false"),
+        ("eca", {"kernel": 4}, "eca(kernel=4): kernel=4: must be an odd number of at least 1"),
+        ("eca", {"per_step": "no"}, "eca(per_step=no): per_step='no': must be true or false"),
+        ("cbam", {"kernel": 2}, "cbam(kernel=2): kernel=2: must be an odd number of at least 1"),
+        ("cbam", {"spatial": "yes"}, "cbam(spatial=yes): spatial='yes': must be true or false"),
+        ("simam", {"regularizer": 0}, "simam(regularizer=0): regularizer=0: must be a positive number"),
+        ("simam", {"per_step": None}, "simam(per_step=None): per_step=None: must be true or false"),
         ("ca", {"per_step": 1}, "ca(per_step=1): per_step=1: must be true or false"),
         ("sa", {"per_step": "no"}, "sa(per_step=no): per_step='no': must be true or false"),
         ("ta", {"relu": None}, "ta(relu=None): relu=None: must be true or false"),
@@ -108,6 +140,11 @@ def test_a_value_out_of_range(name, options, message):
         ("csa", "temporal_reduction"),
         ("asa", "temporal_reduction"),
         ("none", "kernel"),
+        ("se", "kernel"),
+        ("eca", "channel_reduction"),
+        ("simam", "kernel"),
+        ("ta_snn", "relu"),
+        ("tcja", "kernel"),
     ],
 )
 def test_a_variant_takes_no_option_of_another(name, option):

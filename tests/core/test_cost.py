@@ -11,6 +11,7 @@ layers = st.builds(
     kind=st.sampled_from(["synapse", "attention", "neuron", "other"]),
     spikes_by_step=st.lists(st.floats(0, 1e9), max_size=4).map(tuple),
     neurons=st.integers(0, 10**9),
+    spatial=st.booleans(),
     input_rate=st.floats(0, 1),
     graded=st.booleans(),
     energy=st.floats(0, 1e9),
@@ -26,13 +27,14 @@ def test_a_cost_comes_back_from_its_plain_data(rows):
 
 def test_totals_add_up_the_layers():
     conv = LayerCost("conv", "synapse", macs=10, synaptic_operations=4, energy=2, energy_paper=1, parameters=7)
-    first = LayerCost("first", "neuron", spikes_by_step=(3, 1), neurons=5, parameters=1)
+    first = LayerCost("first", "neuron", spikes_by_step=(3, 1), neurons=5, spatial=True, parameters=1)
     gate = LayerCost("fc.input", "attention", macs=6, applying_macs=2, energy=3, energy_paper=3, parameters=2)
     last = LayerCost("last", "neuron", spikes_by_step=(0.5, 1.5), neurons=2)
     cost = Cost((conv, first, gate, last))
     assert cost.totals == {
         "spikes": 6,
         "firing_rate": 6 / (2 * 7),
+        "spatial_firing_rate": 4 / 10,
         "synaptic_operations": 4,
         "macs": 16,
         "energy": 5,
@@ -44,6 +46,10 @@ def test_totals_add_up_the_layers():
     assert cost.neuron_layers == [first, last]
     assert (first.spikes, first.firing_rate) == (4, 4 / 10)
     assert conv.firing_rate == gate.firing_rate == 0
+    assert cost.rate_by_step == (0.5, 2.5 / 7)
+    assert cost.spatial_firing_rate == 4 / 10
+    assert cost.attention_macs == (4, 2)
+    assert Cost((conv, first, last)).efficiency(cost) == 4
 
 
 def test_a_network_without_neurons_has_no_firing_rate():

@@ -41,10 +41,9 @@ def test_totals_are_the_sums_of_the_layers(gated):
     cost = measure(gated, bits(3, 5, 2, 8, 8).double())
     for name in ("spikes", "neurons", "synaptic_operations", "macs", "energy", "energy_paper", "parameters"):
         assert getattr(cost, name) == pytest.approx(sum(getattr(layer, name) for layer in cost.layers))
-    assert cost.totals == {
-        name: getattr(cost, name)
-        for name in ("spikes", "firing_rate", "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
-    }
+    rates = ("firing_rate", "spatial_firing_rate")
+    names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
+    assert cost.totals == {name: getattr(cost, name) for name in names}
     assert cost.parameters == sum(parameter.numel() for parameter in gated.parameters())
     assert all(layer.spikes > 0 for layer in cost.neuron_layers)
     assert cost.energy > cost.energy_paper

@@ -188,12 +188,17 @@ class TestUniform:
             return nn.Identity()
 
         def with_time(site, *, temporal_reduction=5, kernel=3, relu=True):
+            if not site.spatial:
+                raise ValueError("with_time needs space")
+            return nn.Identity()
+
+        def time_alone(site, *, temporal_reduction=5, bias=True):
             return nn.Identity()
 
         def without_time(site, *, kernel=3, relu=True):
             return nn.Identity()
 
-        for plugin in (ta, with_time, without_time):
+        for plugin in (ta, with_time, time_alone, without_time):
             register(ATTENTION, plugin.__name__, plugin)
 
     def test_with_time_fully_connected_layers_get_ta_and_the_options_that_it_shares(self):
@@ -201,6 +206,12 @@ class TestUniform:
         connected = {"name": "ta", "temporal_reduction": 2, "relu": False}
         assert Placement.uniform(chosen, SITES) == Placement(
             {f"block{n}.current": chosen for n in (1, 2, 3)} | {f"fc{n}.current": connected for n in (1, 2)}
+        )
+
+    def test_what_can_stand_there_itself_does(self):
+        chosen = {"name": "time_alone", "bias": False}
+        assert Placement.uniform(chosen, SITES) == Placement(
+            dict.fromkeys([*(f"block{n}.current" for n in (1, 2, 3)), "fc1.current", "fc2.current"], chosen)
         )
 
     def test_without_time_they_get_nothing(self):

@@ -18,12 +18,13 @@ def optimizer(rate):
     return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=rate)
 
 
-@given(rate=st.floats(1e-6, 1), epochs=st.integers(1, 60))
+@given(rate=st.floats(1e-6, 1), epochs=st.integers(1, 60), floor=st.sampled_from([0, 1e-6]))
 @settings(max_examples=30)
-def test_cosine_is_torchs(rate, epochs):
-    recipe = Recipe(schedule="cosine", learning_rate=rate, epochs=epochs)
+def test_cosine_is_torchs(rate, epochs, floor):
+    """ASA-SNN's warm restarts, too: with the first period as long as the training, none comes."""
+    recipe = Recipe(schedule="cosine", learning_rate=rate, epochs=epochs, cosine_floor=floor)
     theirs = optimizer(rate)
-    schedule = CosineAnnealingLR(theirs, T_max=epochs)
+    schedule = CosineAnnealingLR(theirs, T_max=epochs, eta_min=floor)
     for epoch in range(epochs):
         assert recipe.rate([1.0] * epoch) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-6, abs=1e-12)
         theirs.step()
@@ -64,12 +65,14 @@ def test_the_mean_squared_error_is_against_the_class_as_one_hot():
     assert Recipe(loss="mse").loss_of(scores, labels).item() == pytest.approx(expected)
 
 
-def test_cross_entropy_is_its_formula():
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_cross_entropy_is_its_formula(smoothing):
     scores = np.random.default_rng(0).random((6, 4))
     labels = np.array([0, 3, 1, 2, 2, 0])
-    expected = np.mean(np.log(np.exp(scores).sum(1)) - scores[np.arange(6), labels])
-    loss = Recipe(loss="cross_entropy").loss_of(torch.from_numpy(scores), torch.from_numpy(labels))
-    assert loss.item() == pytest.approx(expected)
+    target = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    expected = np.mean(np.log(np.exp(scores).sum(1)) - (target * scores).sum(1))
+    recipe = Recipe(loss="cross_entropy", label_smoothing=smoothing)
+    assert recipe.loss_of(torch.from_numpy(scores), torch.from_numpy(labels)).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

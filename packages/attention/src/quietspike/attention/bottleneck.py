@@ -1,6 +1,8 @@
 """The two-layer network that turns pooled features into weights; time and channels each have one.
 
-weights = σ(W₂ ReLU(W₁ avg) + W₂ ReLU(W₁ max)),   W₁: n → n/r,   W₂: n/r → n,   no bias
+weights = σ(W₂ ReLU(W₁ avg) + W₂ ReLU(W₁ max)),   W₁: n → n/r,   W₂: n/r → n
+
+Squeeze-and-excitation (``se``) and TA-SNN (``ta_snn``) have the average alone; TA-SNN's layers have a bias.
 """
 
 from __future__ import annotations
@@ -18,34 +20,37 @@ def bottleneck_width(size: int, reduction: int) -> int:
 
 
 class Bottleneck(nn.Module):
-    """Weights between 0 and 1 along the last dimension, from its average and its maximum.
+    """Weights between 0 and 1 along the last dimension, from what was pooled: the average, or it and the maximum.
 
     Args:
         size: n, how many weights.
         reduction: r, how much narrower the hidden layer is.
+        bias: whether both layers have one.
 
     Shape:
-        twice [..., n] → [..., n]
+        [..., n], once or more → [..., n]
 
     Source:
         Yao et al. 2023, Attention Spiking Neural Networks, temporal and channel attention (``sharedMLP`` in the code).
     """
 
-    def __init__(self, size: int, reduction: int) -> None:
+    def __init__(self, size: int, reduction: int, *, bias: bool = False) -> None:
         super().__init__()
         width = bottleneck_width(size, reduction)
-        self.squeeze = nn.Linear(size, width, bias=False)
-        self.expand = nn.Linear(width, size, bias=False)
+        self.squeeze = nn.Linear(size, width, bias=bias)
+        self.expand = nn.Linear(width, size, bias=bias)
 
-    def forward(self, average: Tensor, maximum: Tensor) -> Tensor:
-        """The weights of both poolings together."""
-        return (self._branch(average) + self._branch(maximum)).sigmoid()
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        """The weights of all poolings together."""
+        logits = self._branch(first)
+        for pooled in others:
+            logits = logits + self._branch(pooled)
+        return logits.sigmoid()
 
     def _branch(self, pooled: Tensor) -> Tensor:
         expanded: Tensor = self.expand(self.squeeze(pooled).relu())
         return expanded
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one set of weights: both layers, for the average and for the maximum."""
-        return 2 * (self.squeeze.weight.numel() + self.expand.weight.numel())
+    def macs(self, poolings: int) -> int:
+        """Multiply-accumulates of one set of weights: both layers, for each pooling; a bias is only added."""
+        return poolings * (self.squeeze.weight.numel() + self.expand.weight.numel())

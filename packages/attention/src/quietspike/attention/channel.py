@@ -40,4 +40,4 @@ class ChannelGate(nn.Module):
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
-        return self.mlp.macs * (shape[0] if self.per_step else 1)
+        return self.mlp.macs(2) * (shape[0] if self.per_step else 1)

@@ -13,10 +13,10 @@ def require_space(attention: str, site: Site) -> None:
 
     >>> require_space("ca", Site("fc1.current", "current", steps=4, channels=256, spatial=False))
     Traceback (most recent call last):
-    ValueError: ca needs space; fully connected layers take ta
+    ValueError: ca needs space; fully connected layers take ta or ta_snn
     """
     if not site.spatial:
-        raise ValueError(f"{attention} needs space; fully connected layers take ta")
+        raise ValueError(f"{attention} needs space; fully connected layers take ta or ta_snn")
 
 
 def require_time(attention: str, site: Site) -> None:

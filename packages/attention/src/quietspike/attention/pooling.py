@@ -24,10 +24,16 @@ def average_and_max(x: Tensor, *over: int | tuple[int, ...]) -> tuple[Tensor, Te
         Yao et al. 2023, Attention Spiking Neural Networks: both poolings feed one set of weights. Differs: where
         several elements share the maximum they share its gradient; the code's pooling gives it to one of them.
     """
-    average = maximum = x
+    maximum = x
+    for dimensions in over:
+        maximum = maximum.amax(dimensions, keepdim=True)
+    return average(x, *over), maximum
+
+
+def average(x: Tensor, *over: int | tuple[int, ...]) -> Tensor:
+    """The average alone, of the same arguments."""
     # Group by group: means of equal groups are the mean, and one call over dimensions that are no neighbours, such as
     # T and C, is slower on a CPU.
     for dimensions in over:
-        average = average.mean(dimensions, keepdim=True)
-        maximum = maximum.amax(dimensions, keepdim=True)
-    return average, maximum
+        x = x.mean(dimensions, keepdim=True)
+    return x

@@ -38,4 +38,4 @@ class TemporalGate(nn.Module):
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W] or [T, F]; pooling has none."""
-        return self.mlp.macs
+        return self.mlp.macs(2)

@@ -97,7 +97,8 @@ class Backbone(Protocol):
 
     Registered as a callable
     ``plugin(*, input_shape, steps, classes, attention=None, neuron=None, **options)``; it asks ``attention`` for a
-    module once at each of its sites and ``neuron`` for each neuron layer. Scores are mean spikes over time.
+    module once at each of its sites and ``neuron`` for each neuron layer. Scores are mean spikes over time, or what a
+    last layer of synapses makes of them.
     """
 
     def __call__(self, frames: Tensor) -> Tensor:

@@ -8,6 +8,10 @@ with Φ the share of the input that is not zero, E_MAC = 4.6 pJ, E_AC = 0.9 pJ. 
 the sensor, and attention (ΔMAC1 + ΔMAC2) always cost E_MAC. ``energy_paper`` charges E_AC everywhere but there, as the
 papers do, even where attention has graded a layer's input.
 
+In the papers' terms: NSAR(t) is the spikes of a step over the neurons, NASAR (ASA-SNN: NASFR) its mean over steps and
+samples, LASAR a layer's; E_Base is the energy of a network without attention, E_Att of one with it, whose ΔMAC1 compute
+the weights and whose ΔMAC2 apply them, and rEE = E_Base / E_Att.
+
 Source: Yao et al. 2023 (MA-SNN), section on energy; pooling, normalisation (folded) and neuron updates cost nothing.
 """
 
@@ -35,6 +39,7 @@ class LayerCost:
         kind: ``synapse`` (convolution, fully connected), ``attention``, ``neuron``, or ``other`` (normalisation).
         spikes_by_step: spikes of a neuron layer in each of the T steps.
         neurons: size of a neuron layer.
+        spatial: whether a neuron layer has height and width; fully connected layers have not.
         input_rate: Φ, the share of a synapse layer's input that is not zero.
         graded: whether a synapse layer multiplies: its input is not binary, or it is the first.
         macs: multiply-accumulates of a dense evaluation, all T steps; attention's are ΔMAC1 + ΔMAC2.
@@ -49,6 +54,7 @@ class LayerCost:
     kind: Kind
     spikes_by_step: tuple[float, ...] = ()
     neurons: int = 0
+    spatial: bool = False
     input_rate: float = 0.0
     graded: bool = False
     macs: float = 0.0
@@ -86,7 +92,7 @@ class Cost:
 
     @property
     def spikes_by_step(self) -> tuple[float, ...]:
-        """Spikes a sample in each step; over the neurons it is NSAR(t)."""
+        """Spikes a sample in each step."""
         return tuple(map(sum, zip(*(layer.spikes_by_step for layer in self.neuron_layers), strict=True)))
 
     @property
@@ -99,6 +105,26 @@ class Cost:
         """Spikes a neuron and step: NASAR (ASA-SNN's NASFR), fully connected layers counted."""
         slots = sum(layer.neurons * len(layer.spikes_by_step) for layer in self.layers)
         return self.spikes / slots if slots else 0.0
+
+    @property
+    def rate_by_step(self) -> tuple[float, ...]:
+        """Spikes a neuron in each step: NSAR(t)."""
+        return tuple(spikes / self.neurons for spikes in self.spikes_by_step)
+
+    @property
+    def spatial_firing_rate(self) -> float:
+        """NASAR of the layers with height and width, as papers count that leave out the fully connected ones."""
+        return Cost(tuple(layer for layer in self.neuron_layers if layer.spatial)).firing_rate
+
+    @property
+    def attention_macs(self) -> tuple[float, float]:
+        """ΔMAC1 and ΔMAC2 of all attention, a sample."""
+        applying = sum(layer.applying_macs for layer in self.layers)
+        return sum(layer.macs for layer in self.layers if layer.kind == "attention") - applying, applying
+
+    def efficiency(self, base: Cost) -> float:
+        """How often the energy of this network goes into that of one without attention: rEE, by the papers' rule."""
+        return base.energy_paper / self.energy_paper
 
     @property
     def macs(self) -> float:
@@ -133,7 +159,8 @@ class Cost:
     @property
     def totals(self) -> dict[str, float]:
         """The totals by name, as they are logged."""
-        names = ("spikes", "firing_rate", "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
+        rates = ("firing_rate", "spatial_firing_rate")
+        names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
         return {name: float(getattr(self, name)) for name in names}
 
     @property

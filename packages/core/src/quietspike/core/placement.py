@@ -174,8 +174,9 @@ def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]
 def fit_to_site(choice: Choice, site: Site) -> Choice:
     """The choice itself where the site has space; at a fully connected layer, what MA-SNN's code puts there.
 
-    That is ``ta`` where the attention has a temporal dimension (it takes a ``temporal_reduction``), with the options
-    that ``ta`` takes too, and else ``none``; at its ``membrane``, which shows one step at a time, ``none``.
+    An attention with a temporal dimension (it takes a ``temporal_reduction``) stays where it can stand there itself, as
+    ``ta`` and ``ta_snn`` can; in place of any other there is ``ta``, with the options that it takes too. One without is
+    ``none``, and so is any at a ``membrane``, which shows one step at a time.
 
     Raises:
         UnknownNameError: if no such attention is installed.
@@ -185,5 +186,11 @@ def fit_to_site(choice: Choice, site: Site) -> Choice:
     taken = inspect.signature(ATTENTION.get(choice.name)).parameters
     if site.signal == "membrane" or "temporal_reduction" not in taken:
         return Choice("none")
+    try:
+        with torch.device("meta"):
+            build_attention(choice, site)
+        return choice
+    except PluginError:
+        pass
     shared = inspect.signature(ATTENTION.get("ta")).parameters
     return Choice("ta", tuple((key, value) for key, value in choice.options if key in shared))

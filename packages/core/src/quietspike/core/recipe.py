@@ -30,10 +30,12 @@ class Recipe:
         learning_rate: at the start.
         weight_decay: of the optimiser.
         momentum: of ``sgd``.
-        schedule: ``constant``, ``cosine`` (to zero over the epochs) or ``plateau`` (of the validation loss).
+        schedule: ``constant``, ``cosine`` (over the epochs) or ``plateau`` (of the validation loss).
+        cosine_floor: the rate that ``cosine`` ends at.
         plateau_factor: what ``plateau`` multiplies the rate by.
         plateau_patience: epochs without improvement that ``plateau`` waits.
         loss: ``mse`` between mean spikes and the one-hot class (the papers'), or ``cross_entropy`` of mean spikes.
+        label_smoothing: share of ``cross_entropy``'s target that all classes have alike.
         clip_norm: largest gradient norm; none where ``None``.
 
     Raises:
@@ -51,9 +53,11 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     schedule: Schedule = "cosine"
+    cosine_floor: float = 0.0
     plateau_factor: float = 0.1
     plateau_patience: int = 5
     loss: Loss = "mse"
+    label_smoothing: float = 0.0
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
@@ -66,6 +70,10 @@ class Recipe:
         if self.clip_norm is not None:
             check_positive(clip_norm=self.clip_norm)
         check_between(0, weight_decay=self.weight_decay)
+        check_between(0, self.learning_rate, cosine_floor=self.cosine_floor)
+        check_between(0, 1, label_smoothing=self.label_smoothing)
+        if self.label_smoothing and self.loss != "cross_entropy":
+            raise OptionError(f"label_smoothing={self.label_smoothing}: goes with loss=cross_entropy")
         check_between(0, 1, momentum=self.momentum, plateau_factor=self.plateau_factor)
         for key, share in (("momentum", self.momentum), ("plateau_factor", self.plateau_factor)):
             if share == 1:
@@ -83,10 +91,11 @@ class Recipe:
         """The learning rate of the next epoch, from the validation losses of those before it.
 
         A function of the past and nothing else, so that a resumed run needs no scheduler's state. It equals torch's
-        ``CosineAnnealingLR`` (T_max = epochs) and ``ReduceLROnPlateau`` (its default threshold and eps).
+        ``CosineAnnealingLR`` (T_max = epochs, eta_min = floor) and ``ReduceLROnPlateau`` (its default threshold, eps).
         """
         if self.schedule == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * len(validation_losses) / self.epochs)) / 2
+            left = (1 + math.cos(math.pi * len(validation_losses) / self.epochs)) / 2
+            return self.cosine_floor + (self.learning_rate - self.cosine_floor) * left
         rate, best, waited = self.learning_rate, math.inf, 0
         for loss in validation_losses if self.schedule == "plateau" else ():
             if loss < best * (1 - 1e-4):
@@ -101,5 +110,5 @@ class Recipe:
     def loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
         """The loss of scores [B, classes] against classes [B]."""
         if self.loss == "cross_entropy":
-            return functional.cross_entropy(scores, labels)
+            return functional.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
         return functional.mse_loss(scores, functional.one_hot(labels, scores.shape[1]).to(scores.dtype))

@@ -61,6 +61,7 @@ class NeuronTally(Tally):
         super().__init__(name, module)
         self.spikes: Tensor | None = None
         self.neurons = 0
+        self.spatial = False
 
     def add(self, x: Tensor, output: Any, *, sensed: bool, again: bool) -> None:
         """Count the spikes of each step.
@@ -72,7 +73,7 @@ class NeuronTally(Tally):
             raise ValueError(f"{self.name} runs twice in one pass: each place needs a neuron layer of its own")
         counts = output.detach().count_nonzero(dim=tuple(range(1, output.dim())))
         self.spikes = counts if self.spikes is None else self.spikes + counts
-        self.neurons = output[0, 0].numel()
+        self.neurons, self.spatial = output[0, 0].numel(), output.dim() == 5
 
     def row(self, samples: int) -> LayerCost:
         """Spikes by step; membrane attention has a row of its own."""
@@ -82,6 +83,7 @@ class NeuronTally(Tally):
             self.kind,
             spikes_by_step=tuple(count / samples for count in counts),
             neurons=self.neurons,
+            spatial=self.spatial,
             parameters=self.parameters,
         )
 

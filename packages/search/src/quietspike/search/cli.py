@@ -21,7 +21,7 @@ from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment, describe_keys, load_experiment
 
-OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port")
+OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port", "--row")
 """What argparse knows; all other options are keys of the experiment."""
 
 ELSEWHERE = {"data": COMMANDS.install}
@@ -177,6 +177,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     add("search", _search, "Search where attention belongs, and confirm it on the test split")
     train = add("train", _train, "Train one placement and measure it on the test split")
     train.add_argument("--placement", default="none", help="YAML file, or an attention's name for it everywhere")
+    table = add("reproduce", _reproduce, "Train the rows of a published table and show ours beside what was printed")
+    table.add_argument("--row", action="append", default=[], metavar="NAME", help="train this one; may be repeated")
     evaluate = add("evaluate", _evaluate, "Measure trained weights and print their cost by layer", experiment=False)
     evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     evaluate.add_argument("--split", default="test", help="train, validation or test")
@@ -208,6 +210,16 @@ def _train(options: argparse.Namespace, overrides: Sequence[str], console: Conso
 
     experiment = _load(options.experiment, overrides)
     train_placement(experiment, read_placement(options.placement, experiment), console)
+    return 0
+
+
+def _reproduce(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.reproducing import reproduce
+    from quietspike.search.reproduction import load_reproduction
+
+    if options.experiment is None:
+        raise OptionError("reproduce: give a table, as experiments/ma-table6.yaml")
+    reproduce(load_reproduction(options.experiment), console, options.row, overrides)
     return 0
 
 

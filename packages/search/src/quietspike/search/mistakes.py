@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -42,13 +42,13 @@ def _wording(error: ErrorDetails) -> str:
     if error["loc"][-1] in UNION_PARTS:
         return "must be a name, or a mapping with a name"
     message = re.sub(r" (or (an )?instance of \w+|for <class .*>)$", "", error["msg"])
-    return message[0].lower() + message[1:].replace("dictionary", "mapping").replace("tuple", "list")
+    return (message[0].lower() + message[1:]).replace("dictionary", "mapping").replace("tuple", "list")
 
 
 def _keys_at(model: type, path: Sequence[str]) -> list[str]:
     kind: Any = model
     for part in path:
-        kind = kind.model_fields[part].annotation
+        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
     return fields_of(kind)
 
 

@@ -70,11 +70,16 @@ def _build(placement: Placement, sites: Sequence[Site]) -> None:
             placement(site)
 
 
-def train_placement(experiment: Experiment, placement: Placement, console: Console) -> Outcome:
-    """Train one placement with the experiment's seed and measure it on the test split.
+def plan_training(experiment: Experiment, placement: Placement, seed: int) -> Training:
+    """One outside of the search: ``train/<digest>-seed<seed>`` in the experiment's folder keeps its weights."""
+    folder = experiment.folder / "train" / f"{placement.digest}-seed{seed}"
+    return Training(experiment, placement, seed, folder)
 
-    Its folder, ``train/<digest>-seed<seed>`` in the experiment's, keeps the weights; it goes on from a checkpoint. With
-    the search's ``threads`` it gives what a trial of the search gave, bit for bit.
+
+def train_placement(experiment: Experiment, placement: Placement, console: Console, seed: int | None = None) -> Outcome:
+    """Train one placement, by default with the experiment's seed, and measure it on the test split.
+
+    It goes on from a checkpoint. With the search's ``threads`` it gives what a trial of the search gave, bit for bit.
 
     Raises:
         QuietspikeError: for a mistake in the experiment, or an output folder that cannot be written.
@@ -82,8 +87,7 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     """
     dataset = open_dataset(experiment)
     sites = find_sites(experiment.backbone.data, experiment.neuron.data, dataset)
-    name = f"{placement.digest}-seed{experiment.seed}"
-    training = Training(experiment, placement, experiment.seed, experiment.folder / "train" / name)
+    training = plan_training(experiment, placement, experiment.seed if seed is None else seed)
     resolve_device(experiment.device)
     try:
         training.folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +148,22 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     summary = f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
+    console.print(rate_table(shown.cost), markup=False)
     return shown
+
+
+def rate_table(cost: Cost) -> Table:
+    """The papers' figures: firing rates, and what attention adds to the energy."""
+    table = Table(title="In the papers' terms", show_header=False)
+    table.add_row("NASAR, all neurons", f"{cost.firing_rate:.4f}")
+    table.add_row("NASAR, without fully connected layers", f"{cost.spatial_firing_rate:.4f}")
+    table.add_row("NSAR(t)", " ".join(f"{rate:.4f}" for rate in cost.rate_by_step))
+    weights, applying = cost.attention_macs
+    table.add_row("ΔMAC1, ΔMAC2 of attention", f"{weights:,.0f}, {applying:,.0f}")
+    attention = sum(layer.energy_paper for layer in cost.layers if layer.kind == "attention")
+    table.add_row("energy (paper) of synapses", f"{cost.energy_paper - attention:.4f} µJ")
+    table.add_row("energy (paper) of attention", f"{attention:.4f} µJ")
+    return table
 
 
 def cost_table(cost: Cost) -> Table:
