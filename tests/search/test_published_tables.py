@@ -1,0 +1,95 @@
+"""The published tables under experiments/: every row trains, and what was printed agrees with itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from quietspike.core.conv3 import Conv3
+from quietspike.core.metering import CostMeter
+from quietspike.core.plif5 import PLIF5
+from quietspike.search.reproducing import reproduce
+from quietspike.search.reproduction import load_reproduction
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TABLES = {path.stem: load_reproduction(path) for path in EXPERIMENTS.glob("*.yaml") if "rows:" in path.read_text()}
+ROWS = [(name, row) for name, table in TABLES.items() for row in table.rows]
+GESTURES = {
+    "name": "gestures_dvs",
+    "size": 32,
+    "duration_us": 60_000,
+    "downscale": 1,
+    "train": 1,
+    "validation": 1,
+    "test": 1,
+}
+
+
+def test_there_is_a_table_for_each_published_one():
+    assert {"ma-table6", "ma-place", "ma-channel-slot", "ma-networks", "ma-imagenet", "asa-table"} <= TABLES.keys()
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four classes of three images to train with, and one to test with."""
+    for part, number in {"train": 3, "test": 1}.items():
+        for label in "abcd":
+            for index in range(number):
+                path = tmp_path / "images" / part / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (40, 40), (60 * ord(label) % 255, 80 * index, 0)).save(path)
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_every_row_trains_two_steps(name, row, images, tmp_path, store_template, console, monkeypatch):
+    """On generated data, at another size and with fewer steps, by the command line's own overrides."""
+    table = TABLES[name]
+    given = table.row_experiment(row).dataset.data
+    if given["name"] == "image_folder":
+        data = {"name": "image_folder", "root": str(images), "size": 32, "steps": given["steps"], "validation": 4}
+        batch = 4
+    else:
+        kept = {key: given[key] for key in ("by", "start", "clips") if key in given}
+        window = {"window_us": 10_000} if given.get("window_us") else {}
+        data, batch = {**GESTURES, **kept, **window, "steps": 3}, 6
+    output = tmp_path / "runs"
+    output.mkdir()
+    (output / "mlflow.db").write_bytes(store_template.read_bytes())
+    alone = table.model_copy(update={"rows": {row: table.rows[row].model_copy(update={"base": row})}})
+    keys = {"dataset": json.dumps(data), "train.epochs": 1, "train.batch_size": batch, "output": str(output)}
+    overrides = [word for key, value in {**keys, "device": "cpu"}.items() for word in (f"--{key}", str(value))]
+    steps = []
+    step = torch.optim.Optimizer.step
+    for kind in (torch.optim.Adam, torch.optim.SGD):
+        monkeypatch.setattr(kind, "step", lambda self, *given, step=kind.step: steps.append(1) or step(self, *given))
+    del step
+    [made] = reproduce(alone, console, [], overrides)
+    assert len(steps) == 2
+    assert made.values("spikes")[0] >= 0
+    assert made.values("efficiency") == [1]
+    assert len(made.placement) > 0 or table.rows[row].placement == "none"
+
+
+NEURONS = {
+    "conv3": lambda classes: (Conv3(input_shape=(2, 32, 32), steps=1, classes=classes), (2, 32, 32)),
+    "plif5": lambda classes: (PLIF5(input_shape=(2, 128, 128), steps=1, classes=classes), (2, 128, 128)),
+}
+
+
+@pytest.mark.parametrize("row", [name for name, row in TABLES["ma-networks"].rows.items() if row.published.spikes])
+def test_published_spikes_are_those_of_the_published_rates(row):
+    """Spikes = NASAR · neurons · T, to the digits that are printed; 106,763 and 2,793,472 neurons."""
+    table = TABLES["ma-networks"]
+    experiment, published = table.row_experiment(row), table.rows[row].published
+    classes = 11 if experiment.dataset.name == "dvs_gesture" else 20
+    network, shape = NEURONS[experiment.backbone.name](classes)
+    with torch.no_grad(), CostMeter(network.eval()) as meter:
+        network(torch.zeros(1, 1, *shape))
+    spatial = table.rows[row].counted == "spatial"
+    neurons = sum(layer.neurons for layer in meter.cost().neuron_layers if layer.spatial or not spatial)
+    assert neurons == {"conv3": 106_752 + classes, "plif5": 2_793_472}[experiment.backbone.name]
+    steps = experiment.dataset.data["steps"]
+    assert published.spikes == pytest.approx(published.firing_rate * neurons * steps, abs=600)
