@@ -75,6 +75,28 @@ def test_it_has_the_papers_neurons(classes, neurons):
     assert meter.cost().neurons == neurons
 
 
+@pytest.mark.parametrize(
+    ("spikes", "rate", "neurons", "steps"),
+    [
+        (1.108e6, 0.173, 106_763, 60),  # Gesture: vanilla
+        (0.167e6, 0.026, 106_763, 60),  # and TCSA
+        (1.570e6, 0.245, 106_772, 60),  # Gait
+        (0.288e6, 0.045, 106_772, 60),
+    ],
+)
+def test_the_papers_spikes_are_its_rates_times_these_neurons(spikes, rate, neurons, steps):
+    assert spikes == pytest.approx(rate * neurons * steps, abs=0.0006e6)
+
+
+def test_spikes_are_the_firing_rate_times_neurons_and_steps():
+    network = Conv3(**SMALL).eval()
+    with torch.no_grad(), CostMeter(network) as meter:
+        network(3 * torch.rand(5, 2, 2, 8, 8))
+    cost = meter.cost()
+    assert cost.spikes > 0
+    assert cost.spikes == pytest.approx(cost.firing_rate * cost.neurons * 5)
+
+
 def test_normalisation_can_be_left_out():
     connected = 2 * (256 + 11)
     assert parameters_of(Conv3(fc_norm=False)) == PARAMETERS["none"] - connected

@@ -1,11 +1,13 @@
 """Attention at ``membrane`` sites: inside the neuron's step, on U, before it fires."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from quietspike.core import NEURONS, OptionError, Placement, list_sites
+from quietspike.core import ATTENTION, NEURONS, OptionError, Placement, list_sites
 from quietspike.core.conv3 import Conv3
 from quietspike.core.layers import Attend
 from quietspike.core.neurons import LIF
@@ -115,12 +117,27 @@ def test_where_nothing_stands_the_neuron_gets_no_membrane(placement):
     assert [network.get_submodule(f"block{n}").neuron.membrane for n in (1, 2, 3)] == [None] * 3
 
 
-@pytest.mark.parametrize("temporal", ["ta", "tca", "tsa", "tcsa", "asa"])
+TEMPORAL = ("ta", "tca", "tsa", "tcsa", "asa", "ta_snn", "tcja")
+
+
+@pytest.mark.parametrize("temporal", TEMPORAL)
 def test_temporal_attention_is_refused_there(temporal):
     with pytest.raises(OptionError) as caught:
         small(Placement({"block1.membrane": temporal}))
     reason = f"{temporal} needs more than one step; a membrane site shows one at a time"
     assert str(caught.value) == f"block1.membrane: {temporal}: {reason}"
+
+
+@pytest.mark.parametrize("attention", sorted({*ATTENTION.names()} - {"none", *TEMPORAL}))
+def test_every_other_attention_can_stand_there(attention):
+    network = lively(Placement({"block2.membrane": attention}), neuron=partial(LIF, surrogate="sigmoid"))
+    frames = 3 * torch.rand(5, 3, 2, 8, 8)
+    network(frames).square().sum().backward()
+    for parameter in network.block2.neuron.membrane.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+    together = network.eval()(frames)
+    torch.testing.assert_close(network(frames[:, 1:2]), together[1:2])
 
 
 def test_a_uniform_placement_leaves_it_alone():

@@ -81,6 +81,9 @@ def test_a_block_with_csa_is_the_authors(block, golden, record_property):
     (out * golden["cotangent"]).sum().backward()
     errors = [(out - golden["eval/out"]).abs().max().item(), (x.grad - golden["eval/grad_x"]).abs().max().item()]
     record_property("largest differences of outputs and of gradients", errors)
+    # Outputs are equal. Gradients differ by 4.5e-6 where several elements share a maximum that attention pools: ours is
+    # shared among them, theirs goes to the first. With theirs put in, the difference is 7e-9.
+    assert errors[0] < 1e-6
     assert max(errors) < 1e-5
     assert golden["eval/grad_x"].abs().max() > 0.1
 

@@ -72,6 +72,14 @@ def test_it_has_the_papers_neurons():
     assert [layer.neurons for layer in layers[-2:]] == [512, 110]
 
 
+@pytest.mark.parametrize(
+    ("spikes", "rate"),
+    [(4.134e6, 0.074), (0.615e6, 0.011), (2.849e6, 0.051), (0.726e6, 0.013)],  # Gesture and Gait, vanilla and TCSA
+)
+def test_the_papers_spikes_are_its_rates_times_its_convolutions_neurons(spikes, rate):
+    assert spikes == pytest.approx(rate * 2_793_472 * 20, abs=0.0006e6)
+
+
 def test_its_parameters():
     convolutions = 9 * 128 * (2 + 4 * 128) + 5 * (2 * 128 + 1)  # normalisation, and w of each neuron layer
     connected = 2048 * 512 + 512 * 110 + 2
