@@ -43,6 +43,16 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory):
+    """Frames that all rows have in common are made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUIETSPIKE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_every_row_trains_two_steps(name, row, images, tmp_path, store_template, console, monkeypatch):
     """On generated data, at another size and with fewer steps, by the command line's own overrides."""
@@ -54,7 +64,8 @@ def test_every_row_trains_two_steps(name, row, images, tmp_path, store_template,
     else:
         kept = {key: given[key] for key in ("by", "start", "clips") if key in given}
         window = {"window_us": 10_000} if given.get("window_us") else {}
-        data, batch = {**GESTURES, **kept, **window, "steps": 3}, 6
+        size = 64 if table.row_experiment(row).backbone.name == "conv5" else 32
+        data, batch = {**GESTURES, **kept, **window, "steps": 3, "size": size}, 6
     output = tmp_path / "runs"
     output.mkdir()
     (output / "mlflow.db").write_bytes(store_template.read_bytes())
