@@ -135,18 +135,26 @@ class Everywhere(Relay):
 
 
 @pytest.mark.parametrize(
-    ("events", "margin", "share", "background"),
-    [(0, 0, 29 / 32, 60 / 64), (0, 1, 24 / 32, 46 / 64), (1, 0, 31 / 32, 62 / 64), (3, 0, 1, 1)],
+    ("times", "share", "background"),
+    [(1, 29 / 32, 60 / 64), (15, 31 / 32, 62 / 64), (64 * 3 / 7, 1, 1), (0, 29 / 32, 60 / 64)],
 )
-def test_a_spike_where_the_input_has_no_event_is_noise(events, margin, share, background):
+def test_a_spike_where_the_input_has_few_events_is_noise(times, share, background):
     frames = torch.zeros(2, 1, 2, 8, 8)
     frames[0, 0, 0, 2, 2:5] = 1
-    frames[:, 0, 1, 2, 3] = 1  # three events in all, one at each side of it, two below
+    frames[:, 0, 1, 2, 3] = 1  # three events in all, one at each side of it, two below: seven on 64 pixels
     frames[0, 0, 1, 3, 3] = 2
-    [row] = gathered(NoiseSpikes(events, margin), Everywhere(), frames=frames).rows.values()
+    [row] = gathered(NoiseSpikes(times), Everywhere(), frames=frames).rows.values()
     assert row.background == pytest.approx(background)
     assert row.share == pytest.approx(share)
     assert row.spikes == pytest.approx(share * 32 * 4)
+
+
+def test_noise_of_the_sensor_makes_no_target():
+    frames = torch.ones(1, 2, 1, 8, 8)
+    frames[:, 0, :, 2, 2] = 5
+    [row] = gathered(NoiseSpikes(), Everywhere(), frames=frames).rows.values()
+    assert row.background == (63 / 64 + 1) / 2  # the second sample has no target at all
+    assert row.share == (31 + 32) / 64
 
 
 def test_a_smaller_layer_has_larger_cells():
@@ -156,7 +164,7 @@ def test_a_smaller_layer_has_larger_cells():
 
     frames = torch.zeros(1, 1, 1, 8, 8)
     frames[..., 7, 0] = 1
-    [row] = gathered(NoiseSpikes(margin=0), Pooled(), frames=frames).rows.values()
+    [row] = gathered(NoiseSpikes(), Pooled(), frames=frames).rows.values()
     assert (row.share, row.background, row.spikes) == (0.75, 0.75, 3)
 
 

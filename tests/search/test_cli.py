@@ -32,7 +32,7 @@ from quietspike.search.cli import main
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 
-OWN_COMMANDS = ["search", "train", "evaluate", "report", "sites", "list", "ui"]
+OWN_COMMANDS = ["search", "train", "evaluate", "analyse", "report", "sites", "list", "ui"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from quietspike.core.analyses.potentials import Distribution, potential_distribu
 from quietspike.core.analyses.responses import SpikingResponses
 from quietspike.core.analyses.similarity import Similarity, mean_similarity
 from quietspike.core.analyses.spike_maps import SpikeMaps, spike_map
-from quietspike.core.analyses.watching import Watcher, watch
+from quietspike.core.analyses.watching import Watcher, neuron_layers, watch
 
 __all__ = [
     "NETWORK",
@@ -35,6 +35,7 @@ __all__ = [
     "find_blocks",
     "gradient_norms",
     "mean_similarity",
+    "neuron_layers",
     "potential_distributions",
     "spike_map",
     "watch",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from quietspike.core.errors import unknown_name
+from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.metering import is_neuron
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -20,7 +20,7 @@ def find_blocks(network: nn.Module, names: Iterable[str] | None = None) -> dict[
 
     Raises:
         UnknownNameError: for a name that no module has.
-        ValueError: if there is no block.
+        OptionError: if there is no block.
     """
     if names is None:
         blocks = dict(_children(network, ""))
@@ -31,7 +31,7 @@ def find_blocks(network: nn.Module, names: Iterable[str] | None = None) -> dict[
             raise unknown_name("block", unknown, modules)
         blocks = {name: modules[name] for name in names}
     if not blocks:
-        raise ValueError(f"{type(network).__name__}: no child holds a neuron layer: name the blocks")
+        raise OptionError(f"{type(network).__name__}: no child holds a neuron layer: name the blocks")
     return blocks
 
 

@@ -51,7 +51,7 @@ def gradient_norms(
 
     Raises:
         DataError: if there is no batch.
-        ValueError: if there is no block.
+        OptionError: if there is no block.
 
     Source:
         Gradient norm equality, Chen et al. 2020, to which Yao et al. 2023 (MA-SNN), section 7.1, refer.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from quietspike.core.analyses.blocks import find_blocks
 from quietspike.core.analyses.moments import Moments
 from quietspike.core.checks import check_whole
-from quietspike.core.errors import DataError
+from quietspike.core.errors import DataError, OptionError
 from quietspike.core.modes import evaluating
 
 
@@ -68,7 +68,7 @@ def block_isometry(
 
     Raises:
         DataError: if there is no batch.
-        ValueError: if there is no block, or one is not a function of one tensor [T, B, ...].
+        OptionError: if there is no block, or one is not a function of one tensor [T, B, ...].
 
     Source:
         Chen et al. 2020, A Comprehensive and Modularized Statistical Framework for Gradient Norm Equality, definition
@@ -159,4 +159,4 @@ def _sole_tensor(name: str, inputs: tuple[Any, ...], named: dict[str, Any], outp
         x: Tensor = given[0]
         if x.dim() > 2 and output.dim() > 2 and x.shape[:2] == output.shape[:2]:
             return x
-    raise ValueError(f"{name}: is not a function of one tensor [T, B, ...] to another: name other blocks")
+    raise OptionError(f"{name}: is not a function of one tensor [T, B, ...] to another: name other blocks")

@@ -27,36 +27,35 @@ class NoiseShare:
 class NoiseSpikes:
     """The noise-spike share of each layer with space.
 
-    A sample's target is where its frames hold more than ``events`` events, summed over steps and channels. A position
-    of a layer belongs to the target if its cell of the input, or a cell at most ``margin`` positions away, touches it;
-    all others are background, and a spike there is a noise spike.
+    A sample's events, summed over steps and channels, say where its target is. A position of a layer is background if
+    its cell of the input has no more events a pixel than ``times`` the mean of the sample; a spike there is a noise
+    spike. The mean, and not 0, since sensors have noise events everywhere. A share equal to the background's share of
+    the positions is what spikes would have that fall anywhere alike.
 
     Args:
-        events: a pixel with no more than these is background; above 0 for sensors with noise of their own.
-        margin: in positions of the layer; 1 is what a 3×3 convolution sees.
+        times: the mean; larger for a smaller target.
 
     Source:
-        Yao et al. 2023 (ASA-SNN) and MA-SNN speak of background noise and draw it. Defined here: what of a picture is
-        background, and the share. A static image without zeros has no background.
+        Yao et al. 2023 (ASA-SNN) speak of noise spikes, and MA-SNN, section 7, of the background's. Defined here: what
+        of a picture is background, and the share. Of a static image the brighter part counts as the target.
     """
 
-    def __init__(self, events: float = 0.0, margin: int = 1) -> None:
-        self.events = events
-        self.margin = margin
-        self._target: Tensor = torch.zeros(())
+    def __init__(self, times: float = 1.0) -> None:
+        self.times = times
+        self._events: Tensor = torch.zeros(())
         self._sums: dict[str, Tensor] = {}
 
     def begin(self, frames: Tensor) -> None:
-        """Find the targets."""
-        self._target = (frames.abs().sum((0, 2)) > self.events).to(torch.float32)
+        """Count each pixel's events."""
+        self._events = frames.abs().sum((0, 2))
 
     def add(self, layer: str, spikes: Tensor) -> None:
         """Count spikes in the background, all spikes, positions in the background, all positions, and samples."""
         if spikes.dim() != 5:
             return
-        near = functional.adaptive_max_pool2d(self._target.unsqueeze(1), spikes.shape[-2:])
-        near = functional.max_pool2d(near, 2 * self.margin + 1, stride=1, padding=self.margin)
-        background = near.squeeze(1) == 0
+        size = (spikes.shape[-2], spikes.shape[-1])
+        density = functional.adaptive_avg_pool2d(self._events.unsqueeze(1), size).squeeze(1)
+        background = density <= self.times * self._events.mean((1, 2), keepdim=True)
         counts = (spikes != 0).sum((0, 2))
         found = (counts[background].sum(), counts.sum(), background.sum())
         sums = torch.tensor([*map(int, found), background.numel(), len(counts)])
