@@ -73,6 +73,21 @@ def test_unequal_singular_values_have_a_variance():
     assert row.variance == pytest.approx(41 - 25, rel=0.1)  # (1 + 81) / 2
 
 
+def test_a_residual_block_has_one_and_what_its_branch_adds():
+    """MA-SNN's Att-1: φ(JJᵀ) = 1 + ζ² φ(J̃J̃ᵀ), here of a rotation as its branch."""
+
+    class Residual(Linear):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    frames = torch.randn(1, 8, 200, generator=seeded())
+    for scale in (0.0, 0.1, 1.0):
+        block = Residual(scale * orthogonal(200))
+        [row] = block_isometry(Chain(block), in_batches(frames), probes=32, blocks=["blocks.0"])
+        assert row.mean == pytest.approx(1 + scale**2, rel=0.05)
+        assert exact_traces(block, frames[:, :1])[0].item() == pytest.approx(1 + scale**2, rel=0.05)
+
+
 def test_the_trace_is_normalised_by_the_outputs():
     wide = torch.ones(1, 4)  # one output of four inputs: JJᵀ = 4
     assert exact_traces(Linear(wide), torch.zeros(1, 1, 4)).tolist() == [4, 16]
@@ -149,6 +164,7 @@ def test_blocks_are_the_children_that_spike_and_those_of_containers():
     )
     assert list(find_blocks(network)) == ["blocks.0.0", "blocks.0.1", "blocks.2"]
     assert list(find_blocks(network, ["blocks.0"])) == ["blocks.0"]
+    assert list(find_blocks(Chain(nn.Sequential(nn.Identity(), LIF()), LIF()))) == ["blocks.0"]
 
 
 def test_no_block_and_a_wrong_name_are_refused(relay):

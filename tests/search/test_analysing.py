@@ -14,7 +14,9 @@ from quietspike.core import Placement
 from quietspike.core.analyses import NETWORK
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import evaluate
+from quietspike.core.layers import SpikingConv
 from quietspike.core.neurons import LIF
+from quietspike.search import analysis_tables
 from quietspike.search.analysing import analyse_weights
 from quietspike.search.analysis import _spread, analyse_network
 from quietspike.search.analysis_tables import TABLES
@@ -235,6 +237,58 @@ def test_a_silent_network_is_drawn_too(opened):
             figure.canvas.draw()
     for rows in TABLES.values():
         list(rows(analysis))
+
+
+class Deep(nn.Module):
+    """Twelve blocks in a container, and a head without neurons."""
+
+    def __init__(self, classes):
+        super().__init__()
+        widths = [2, *[3] * 12]
+        self.stages = nn.ModuleList(
+            SpikingConv(f"stage{index}", 4, (widths[index], 3), None, LIF) for index in range(12)
+        )
+        self.head = nn.Linear(3, classes)
+
+    def forward(self, frames):
+        for stage in self.stages:
+            frames = stage(frames)
+        return self.head(frames.mean((0, 3, 4)))
+
+
+def test_of_a_deep_network_the_figures_show_some_layers_and_the_tables_all(opened):
+    analysis = analyse_network(dataclasses.replace(opened, network=Deep(10)), "test", step=1)
+    assert [row.block for row in analysis.isometry] == [f"stages.{index}" for index in range(12)]
+    assert len(list(analysis_tables.noise_rows(analysis))) == 12
+    figures = {name: draw(analysis) for name, draw in FIGURES.items()}
+    shown = [axes.get_title() for axes in figures["similarity"].axes if axes.get_title()]
+    assert len(shown) == 8
+    assert (shown[0], shown[-1]) == ("stages.0", "stages.11")
+
+
+class Redrawn:
+    """A training split that differs between epochs, as one that is augmented does."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return 3 * len(self.split)
+
+    def __getitem__(self, index):
+        raise AssertionError("asked for without an epoch")
+
+    def at_epoch(self, number, seed):
+        assert (number, seed) == (0, 0)
+        return self.split
+
+
+def test_a_split_that_differs_between_epochs_is_shown_as_in_the_first(opened, monkeypatch):
+    real = opened.dataset.split("train")
+    monkeypatch.setattr(opened.dataset, "split", lambda name: Redrawn(real))
+    analysis = analyse_network(opened, "train")
+    assert analysis.responses.samples == len(real) == 60
+    assert analysis.isometry[0].samples == 16
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 3), (3, 3), (500, 3), (17, 16)])

@@ -16,7 +16,8 @@ def find_blocks(network: nn.Module, names: Iterable[str] | None = None) -> dict[
     """The modules that follow one another in a network, by path.
 
     Without names, these are its children that hold a neuron layer; of a container (``nn.Sequential``,
-    ``nn.ModuleList``), its own children in turn. Of ``Conv3`` they are its convolutional and fully connected layers.
+    ``nn.ModuleList``) its own children in turn, unless a neuron layer is one of them: then ``nn.Sequential`` itself is
+    a block. Of ``Conv3`` they are its convolutional and fully connected layers.
 
     Raises:
         UnknownNameError: for a name that no module has.
@@ -38,7 +39,8 @@ def find_blocks(network: nn.Module, names: Iterable[str] | None = None) -> dict[
 def _children(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         path = f"{prefix}{name}"
-        if isinstance(child, CONTAINERS):
+        whole = isinstance(child, nn.Sequential) and any(is_neuron(inner) for inner in child)
+        if isinstance(child, CONTAINERS) and not whole:
             yield from _children(child, f"{path}.")
         elif not is_neuron(child) and any(is_neuron(inner) for inner in child.modules()):
             yield path, child
