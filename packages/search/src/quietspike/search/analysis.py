@@ -38,7 +38,7 @@ SHOWN_SAMPLES = 3
 ISOMETRY_SAMPLES, PROBES = 16, 8
 """A sample costs so many backward passes a block; the standard error says how much more would help."""
 
-GRADIENT_SAMPLES = 256
+GRADIENT_SAMPLES = 64
 """Enough for a mean; backward keeps what all layers did of a batch."""
 
 

@@ -73,6 +73,7 @@ def potential_rows(analysis: Analysis) -> Rows:
         for index in histogram.counts.nonzero().flatten().tolist():
             yield {
                 "layer": shown.layer,
+                "name": shown.name,
                 "signal": shown.signal,
                 "attention": shown.when,
                 "from": float(histogram.edges[index]),
@@ -86,6 +87,7 @@ def potential_summary_rows(analysis: Analysis) -> Rows:
     for shown in analysis.potentials:
         yield {
             "layer": shown.layer,
+            "name": shown.name,
             "signal": shown.signal,
             "attention": shown.when,
             "values": shown.histogram.total,

@@ -105,7 +105,7 @@ def draw_potentials(analysis: Analysis) -> Figure | None:
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, layer in zip(grid, layers, strict=False):
         for shown in (shown for shown in analysis.potentials if shown.layer == layer and shown.signal != "input"):
-            colour, line = LINES[shown.signal, shown.when]
+            colour, line = LINES.get((shown.signal, shown.when), (TRIAL_COLOUR, ":"))
             centres, density = _coarse(shown)
             axes.plot(centres, density, color=colour, linestyle=line, linewidth=1.2, label=_kind(shown))
             if shown.threshold is not None:

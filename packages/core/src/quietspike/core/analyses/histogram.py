@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from quietspike.core.errors import DataError
+
 BINS = 1024
 
 
@@ -28,14 +30,14 @@ class Histogram:
         """Count values of any shape.
 
         Raises:
-            ValueError: if one is not finite.
+            DataError: if one is not finite.
         """
         values = values.detach().flatten()
         if not len(values):
             return
         largest = float(values.abs().max())
         if not math.isfinite(largest):
-            raise ValueError("a value is not finite: it is in no bin")
+            raise DataError("a value is not finite: it is in no bin")
         while self.limit <= largest:
             self._double()
         bins = (values.double() / self.width).floor().long() + BINS // 2

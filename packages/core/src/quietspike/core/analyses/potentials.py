@@ -25,7 +25,7 @@ class Distribution:
     """Values of one signal at one layer.
 
     Args:
-        layer: the part of a site's or a neuron's name before its last dot, as in ``block1``.
+        name: the site's, or the neuron layer's path.
         signal: ``input`` or ``current`` of a site, or ``membrane``, the potential U on which the neuron fires.
         when: before or after attention; where there is none, ``before`` alone.
         threshold: of a neuron that says it.
@@ -33,12 +33,17 @@ class Distribution:
         reached: how many of the values lie at or over the threshold.
     """
 
-    layer: str
+    name: str
     signal: Signal
     when: When
     threshold: float | None
     histogram: Histogram
     reached: int = 0
+
+    @property
+    def layer(self) -> str:
+        """The name before its last dot, as in ``block1``; what belongs together has the same."""
+        return self.name.rpartition(".")[0] or self.name
 
     def add(self, values: Tensor) -> None:
         """Count values [T, B, ...], a step at a time so that few are copied at once."""
@@ -71,20 +76,20 @@ def potential_distributions(
         device: where the network is.
 
     Raises:
-        DataError: if there is no batch.
+        DataError: if there is no batch, or a value is not finite.
 
     Source:
-        Yao et al. 2023 (ASA-SNN), section on membrane potential distributions; its repository's
-        ``collect_distribution.py`` gathers under that name what attention hands to the neuron, here ``current``
-        ``after``. Differs: U itself is shown too, and all values, where that script averages over the samples first.
+        Yao et al. 2023 (ASA-SNN), whose repository's ``collect_distribution.py`` gathers as membrane potentials what
+        attention hands to the neuron: ``current``, ``after``. Differs: what attention was given stands beside it, and U
+        itself; all values are counted, where that script first averages over the samples.
     """
     found: list[Distribution] = []
     seen = False
     with ExitStack() as stack:
         stack.enter_context(evaluating(network))
         neurons = list(neuron_layers(network))
-        for layer, neuron in neurons:
-            stack.enter_context(_spying(layer, neuron, found))
+        for name, neuron in neurons:
+            stack.enter_context(_spying(name, neuron, found))
         inside = tuple(f"{name}." for name, _ in neurons)
         for name, module in network.named_modules():
             if isinstance(module, Attend) and not name.startswith(inside):
@@ -100,7 +105,6 @@ def potential_distributions(
 
 def _gather(attend: Attend, found: list[Distribution]) -> Callable[..., None]:
     site = attend.site
-    layer = site.name.rpartition(".")[0] or site.name
     at: dict[When, Distribution] = {}
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -109,7 +113,7 @@ def _gather(attend: Attend, found: list[Distribution]) -> Callable[..., None]:
             given["after"] = output
         for when, values in given.items():
             if when not in at:
-                at[when] = Distribution(layer, site.signal, when, None, Histogram())
+                at[when] = Distribution(site.name, site.signal, when, None, Histogram())
                 found.append(at[when])
             at[when].add(values)
 
@@ -139,13 +143,12 @@ def _spying(name: str, neuron: nn.Module, found: list[Distribution]) -> Iterator
     if not hasattr(neuron, "membrane"):
         yield
         return
-    layer = name.rpartition(".")[0] or name
     threshold = getattr(neuron, "threshold", None)
     at: dict[When, Distribution] = {}
 
     def look(when: When, potential: Tensor) -> None:
         if when not in at:
-            at[when] = Distribution(layer, "membrane", when, _number(threshold), Histogram())
+            at[when] = Distribution(name, "membrane", when, _number(threshold), Histogram())
             found.append(at[when])
         at[when].add(potential)
 

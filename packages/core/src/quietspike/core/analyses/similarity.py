@@ -14,8 +14,8 @@ class Similarity:
     not negative, so the similarity lies in 0..1; independent neurons that fire at rate r have one of about r.
 
     Source:
-        Yao et al. 2023 (ASA-SNN) show redundancy by features that look alike over time and over channels. Defined
-        here: the cosine, and the mean over samples.
+        Yao et al. 2023 (ASA-SNN): features are redundant since every step and place sees the same weights. Defined
+        here: the cosine as their likeness, and the mean over samples.
     """
 
     def __init__(self) -> None:
