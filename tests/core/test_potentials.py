@@ -148,3 +148,11 @@ def test_an_empty_histogram_has_no_mean():
 def test_what_is_not_finite_is_in_no_bin(bad):
     with pytest.raises(ValueError, match="not finite"):
         Histogram().add(torch.tensor([1.0, bad]))
+
+
+def test_an_input_is_gathered_where_there_is_attention(build):
+    shown = distributions(
+        build(lambda site: Halve() if site.name == "block2.input" else nn.Identity()), bits(4, 2, 2, 8, 8)
+    )
+    inputs = [key for key in shown if key[1] == "input"]
+    assert inputs == [("block2", "input", "before"), ("block2", "input", "after")]

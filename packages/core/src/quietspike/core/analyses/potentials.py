@@ -64,7 +64,7 @@ class Distribution:
 def potential_distributions(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
 ) -> list[Distribution]:
-    """Distributions at every attention and every neuron layer, over a split.
+    """Distributions at every attention and every neuron layer, over a split; of the current also without attention.
 
     At ``input`` and ``current`` these are the values that attention is given and those that it gives. At ``membrane``
     they are U before and after the neuron's own attention; U is what fires, so the share at or over the threshold
@@ -92,7 +92,7 @@ def potential_distributions(
             stack.enter_context(_spying(name, neuron, found))
         inside = tuple(f"{name}." for name, _ in neurons)
         for name, module in network.named_modules():
-            if isinstance(module, Attend) and not name.startswith(inside):
+            if isinstance(module, Attend) and not name.startswith(inside) and _matters(module):
                 handle = module.register_forward_hook(_gather(module, found))
                 stack.callback(handle.remove)
         for frames, _ in batches:
@@ -101,6 +101,11 @@ def potential_distributions(
     if not seen:
         raise DataError("there is no sample to analyse")
     return [distribution for distribution in found if distribution.histogram.total]
+
+
+def _matters(attend: Attend) -> bool:
+    """Whether there is attention, or it is what a neuron receives."""
+    return attend.site.signal == "current" or not isinstance(attend.module, nn.Identity)
 
 
 def _gather(attend: Attend, found: list[Distribution]) -> Callable[..., None]:
