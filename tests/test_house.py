@@ -319,7 +319,7 @@ def test_the_pages_name_commands_that_exist(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = set(re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
-    assert {"search", "train", "evaluate", "report", "sites", "list", "ui", "data"} <= commands
+    assert {"search", "train", "evaluate", "analyse", "report", "sites", "list", "ui", "data"} <= commands
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = {"make": targets, "quietspike": commands}
     assert [found for found in documented() if found[2] not in known[found[1]]] == []

@@ -10,6 +10,7 @@ from torch import nn
 from quietspike.core import AttentionMacs
 from quietspike.core.metering import CostMeter
 from quietspike.core.networks import build_network
+from quietspike.core.neurons import LIF
 
 settings.register_profile("core", deadline=None)
 settings.load_profile("core")
@@ -72,6 +73,11 @@ def build(toy):
 
 
 @pytest.fixture
+def relay():
+    return Relay()
+
+
+@pytest.fixture
 def with_dropout():
     """Attention whose output is random while training."""
     return lambda site: nn.Dropout(0.2)
@@ -98,6 +104,24 @@ def measure(network, *batches):
 
 def bits(*shape, rate=0.4, seed=0):
     return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
+
+
+class Relay(nn.Module):
+    """Its first layer spikes where the frames hold a 1; its second, fully connected, where a channel spikes at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = LIF(threshold=0.5, decay=0.0)
+        self.second = LIF(threshold=0.5, decay=0.0)
+
+    def forward(self, frames):
+        return self.second(self.first(frames).amax((3, 4))).mean(0)
+
+
+def in_batches(frames, *sizes):
+    """Frames [T, B, ...] cut into batches of these sizes, with class 0."""
+    for part in torch.split(frames, list(sizes) or [frames.shape[1]], dim=1):
+        yield part, torch.zeros(part.shape[1], dtype=torch.long)
 
 
 class Counted(nn.Module):

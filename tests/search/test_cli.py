@@ -32,7 +32,7 @@ from quietspike.search.cli import main
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 
-OWN_COMMANDS = ["search", "train", "evaluate", "report", "sites", "list", "ui"]
+OWN_COMMANDS = ["search", "train", "evaluate", "analyse", "report", "sites", "list", "ui"]
 
 
 @pytest.fixture
@@ -243,7 +243,8 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     assert lines[0] == f"{label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} (test)"
     assert abs(shown.loss - 0.1) > 1e-5  # the last layer spikes: without, it would be a tenth
     assert trained.lines[1] == f"Test: accuracy {shown.accuracy:.3f}, {shown.cost.spikes:,.0f} spikes"
-    table = cells(lines, "layer")
+    terms = next(number for number, line in enumerate(lines) if "In the papers' terms" in line)
+    table = cells(lines[:terms], "layer")
     total = table.pop("total")
     names = {
         "spikes": ("spikes", 0.05),
@@ -261,6 +262,13 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
             rows = [number(row[column]) for row in table.values() if row[column]]
             assert sum(rows) == pytest.approx(number(total[column]), abs=(len(rows) + 1) * rounding)
     assert {layer.layer for layer in shown.cost.layers} == set(table)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines[terms:] if "│" in line]
+    told, cost = {row[0]: row[1] for row in rows}, shown.cost
+    assert told["NASAR, all neurons"] == f"{cost.firing_rate:.4f}"
+    assert told["NASAR, without fully connected layers"] == f"{cost.spatial_firing_rate:.4f}"
+    assert [float(rate) for rate in told["NSAR(t)"].split()] == pytest.approx(cost.rate_by_step, abs=1e-4)
+    weights_macs, applying = (number(text) for text in told["ΔMAC1, ΔMAC2 of attention"].split(", "))
+    assert weights_macs + applying == sum(layer.macs for layer in cost.layers if layer.kind == "attention") > 0
 
 
 def test_evaluation_of_other_splits_and_data(weights, say):

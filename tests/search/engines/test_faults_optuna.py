@@ -1,5 +1,6 @@
 """Kills, interruptions and failures of searches with the engine ``optuna``."""
 
+import contextlib
 import csv
 import re
 
@@ -194,12 +195,17 @@ def test_a_confirmation_that_kills_its_workers_is_reported(new_search):
     search.assert_nothing_runs()
 
 
+def is_worker(process):
+    with contextlib.suppress(psutil.NoSuchProcess):  # as of a child that has just ended
+        return "spawn_main" in " ".join(process.cmdline())
+
+
 @pytest.mark.slow
 def test_ctrl_c_while_workers_start(new_search):
     search = new_search()
     search.start()
     driver = psutil.Process(search.driver.pid)
-    wait_until(lambda: [child for child in driver.children() if "spawn_main" in " ".join(child.cmdline())])
+    wait_until(lambda: any(is_worker(child) for child in driver.children()))
     search.interrupt()
     done = search.end()
     assert done.returncode == 130

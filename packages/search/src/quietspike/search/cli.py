@@ -20,9 +20,7 @@ from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, N
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment, describe_keys, load_experiment
-
-OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port", "--row")
-"""What argparse knows; all other options are keys of the experiment."""
+from quietspike.search.words import claim, part_overrides
 
 ELSEWHERE = {"data": COMMANDS.install}
 """Commands that another package brings."""
@@ -63,13 +61,14 @@ def _run(arguments: Sequence[str], console: Console) -> int:
     parser, commands = _parser()
     if arguments and arguments[0] not in commands and arguments[0] in COMMANDS.names():
         return COMMANDS.get(arguments[0])(arguments[1:], console)
-    words, overrides = _part_overrides(arguments)
+    words, overrides = part_overrides(arguments)
     command = next((word for word in words if not word.startswith("-")), None)
     if command in ELSEWHERE:
         raise OptionError(f"command: no {command!r}: pip install {ELSEWHERE[command]}")
     if command is not None and command not in commands:
         raise unknown_name("command", command, [*commands, *COMMANDS.names()])
-    options = parser.parse_args(words)
+    claimed, overrides = claim(overrides, command)
+    options = parser.parse_args([*words, *claimed])
     result: int = options.run(options, overrides, console)
     return result
 
@@ -113,29 +112,6 @@ def _explain(error: OSError) -> str:
     path = error.filename2 or error.filename
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return reason if path is None else f"{path}: {reason}"
-
-
-def _part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for argparse, and ``--key value`` pairs for the experiment: argparse cannot know a plugin's options.
-
-    Raises:
-        UnknownNameError: for an option before the command that is none: what follows it might be the command.
-    """
-    plain: list[str] = []
-    overrides: list[str] = []
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        name = word.partition("=")[0]
-        if not word.startswith("--") or name in OWN_FLAGS:
-            plain.append(word)
-            continue
-        if not plain and name.removeprefix("--").partition(".")[0] not in Experiment.model_fields:
-            raise unknown_name("option", name, [*OWN_FLAGS, *(f"--{key}" for key in Experiment.model_fields)])
-        overrides.append(word)
-        if "=" not in word and left and not left[0].startswith("--"):
-            overrides.append(left.pop(0))
-    return plain, overrides
 
 
 class _Parser(argparse.ArgumentParser):
@@ -182,6 +158,12 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     evaluate = add("evaluate", _evaluate, "Measure trained weights and print their cost by layer", experiment=False)
     evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     evaluate.add_argument("--split", default="test", help="train, validation or test")
+    analyse = add("analyse", _analyse, "Draw the papers' figures of trained weights", experiment=False)
+    analyse.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
+    analyse.add_argument("--split", default="test", help="train, validation or test")
+    analyse.add_argument("--output", type=Path, help="folder of the figures and tables; analysis beside the weights")
+    analyse.add_argument("--layer", help="whose neurons are shown one by one, as in block1.neuron; the first")
+    analyse.add_argument("--step", type=int, help="at which step, from 1; the first, the middle and the last")
     add("report", _report, "Print and write anew what a search has given so far")
     add("sites", _sites, "Show the sites of the experiment's backbone and what may stand there")
     add("list", _list, "Show all plugins that are installed", experiment=False)
@@ -226,10 +208,23 @@ def _reproduce(options: argparse.Namespace, overrides: Sequence[str], console: C
 def _evaluate(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.single import evaluate_weights
 
-    if options.split not in get_args(SplitName):
-        raise unknown_name("--split", options.split, get_args(SplitName))
+    _check_split(options.split)
     evaluate_weights(options.weights, overrides, options.split, console)
     return 0
+
+
+def _analyse(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.analysing import analyse_weights
+
+    _check_split(options.split)
+    own = {"folder": options.output, "layer": options.layer, "step": options.step}
+    analyse_weights(options.weights, overrides, options.split, console, **own)
+    return 0
+
+
+def _check_split(name: str) -> None:
+    if name not in get_args(SplitName):
+        raise unknown_name("--split", name, get_args(SplitName))
 
 
 def _report(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:

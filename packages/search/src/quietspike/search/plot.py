@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib as mpl
@@ -29,11 +30,16 @@ LABEL_OFFSETS = NEAR_OFFSETS + tuple((far * x, far * y) for far in (2, 3) for x,
 """Points from a marker to its label, the preferred first."""
 
 
+def house_style() -> AbstractContextManager[None]:
+    """How our figures look, for a while."""
+    return mpl.rc_context(
+        {"font.size": 9, "svg.hashsalt": "quietspike", "axes.spines.right": False, "axes.spines.top": False}
+    )
+
+
 def plot_search(result: SearchResult, path: Path) -> None:
     """Write the plot; the file's ending decides its format. Equal results give equal files."""
-    with mpl.rc_context(
-        {"font.size": 9, "svg.hashsalt": "quietspike", "axes.spines.right": False, "axes.spines.top": False}
-    ):
+    with house_style():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -51,9 +57,14 @@ def plot_search(result: SearchResult, path: Path) -> None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels are placed where all else already stands
         _label_uniform(axes, result, confirmed)
-        file, kind = io.BytesIO(), path.suffix.removeprefix(".")
-        figure.savefig(file, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
-        write_whole(path, file.getvalue())
+        write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the file's ending decides its format. Equal figures give equal files."""
+    file, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    figure.savefig(file, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+    write_whole(path, file.getvalue())
 
 
 def _floor(result: SearchResult, confirmed: Sequence[Confirmation]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from quietspike.search.pareto import confirmed_front, dominates
 from quietspike.search.plot import plot_search
 from quietspike.search.progress import amount
 from quietspike.search.results import Confirmation, Outcome, SearchResult, paired
+from quietspike.search.tables import write_csv
 
 
 def write_report(result: SearchResult) -> None:
@@ -28,8 +27,8 @@ def write_report(result: SearchResult) -> None:
 
     In ``front`` are those of the trials that no other dominates, in ``confirmed`` all that the test split was shown.
     """
-    _write_csv(result.folder / "trials.csv", _trial_rows(result))
-    _write_csv(result.folder / "confirmation.csv", _confirmation_rows(result))
+    write_csv(result.folder / "trials.csv", _trial_rows(result))
+    write_csv(result.folder / "confirmation.csv", _confirmation_rows(result))
     trials = {
         trial.placement: f"{_summary(trial.outcome.value, result.objective)} (validation, trial {trial.number})"
         for trial in result.front
@@ -237,14 +236,3 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         **outcome.totals,
         **{f"firing_rate/{layer}": rate for layer, rate in outcome.rates.items()},
     }
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    columns: dict[str, None] = {}
-    for row in rows:
-        columns.update(dict.fromkeys(row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())

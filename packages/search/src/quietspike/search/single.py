@@ -9,28 +9,25 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from quietspike.core import CheckpointError, Choice, OptionError, Placement, QuietspikeError, Site
+from quietspike.core import Choice, OptionError, Placement, QuietspikeError, Site
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import SplitName
 from quietspike.core.cost import Cost
 from quietspike.core.errors import unknown_name
 from quietspike.core.evaluation import Evaluation, evaluate
-from quietspike.core.networks import build_network, find_sites
+from quietspike.core.networks import find_sites
 from quietspike.core.training import EpochRow, resolve_device
-from quietspike.core.weights import load_tensors, load_weights
-from quietspike.search.config import Experiment, check_experiment
+from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.execution import Training, run_training, site_params
+from quietspike.search.opening import open_weights
 from quietspike.search.processes import prepare_worker
 from quietspike.search.progress import amount, outcome_text
 from quietspike.search.provenance import provenance
-from quietspike.search.reading import override, read_yaml
+from quietspike.search.reading import read_yaml
 from quietspike.search.results import Outcome
 from quietspike.search.space import open_space, uniform_placement
 from quietspike.search.tracking import track_training
-
-RECORD = {"experiment": dict, "placement": dict, "seed": int}
-"""What a weights file says of its network."""
 
 
 def read_placement(text: str, experiment: Experiment) -> Placement:
@@ -130,22 +127,11 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     Raises:
         QuietspikeError: if the file is damaged, no weights of quietspike, or does not fit its own record.
     """
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name its weights.safetensors")
-    tensors, record = load_tensors(path)
-    if "rows" in record:  # of what core's training goes on from
-        raise CheckpointError(f"{path}: is a checkpoint of a training that has not ended; the same command goes on")
-    if not all(isinstance(record.get(key), kind) for key, kind in RECORD.items()):
-        raise CheckpointError(f"{path}: does not say which network it belongs to; not written by quietspike")
-    experiment = check_experiment(override(record["experiment"], overrides))
-    dataset, placement = open_dataset(experiment), Placement(record["placement"])
-    backbone, neuron = experiment.backbone.data, experiment.neuron.data
-    network = build_network(backbone, neuron, placement, dataset, record["seed"])
-    load_weights(network, tensors, str(path))
-    device = resolve_device(experiment.device)
-    batches = Batches(dataset.split(split), experiment.train.batch_size)
-    shown = evaluate(network.to(device), batches.epoch(), experiment.train, device, batches.voting)
-    summary = f"{placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
+    weights = open_weights(path, overrides)
+    recipe = weights.experiment.train
+    batches = Batches(weights.dataset.split(split), recipe.batch_size)
+    shown = evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting)
+    summary = f"{weights.placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
     console.print(rate_table(shown.cost), markup=False)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+
+from quietspike.core import DataError
+from quietspike.core.analyses import SpikingActivity, watch
+from quietspike.core.neurons import LIF
+
+from .conftest import in_batches
+
+
+class Log:
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, frames):
+        self.calls.append(("begin", tuple(frames.shape)))
+
+    def add(self, layer, spikes):
+        self.calls.append((layer, tuple(spikes.shape)))
+
+    def end(self):
+        self.calls.append(("end", None))
+
+
+def test_each_batch_is_begun_shown_layer_by_layer_and_ended(relay):
+    log = Log()
+    watch(relay, in_batches(torch.ones(3, 5, 2, 4, 4), 4, 1), [log])
+    assert log.calls == [
+        ("begin", (3, 4, 2, 4, 4)),
+        ("first", (3, 4, 2, 4, 4)),
+        ("second", (3, 4, 2)),
+        ("end", None),
+        ("begin", (3, 1, 2, 4, 4)),
+        ("first", (3, 1, 2, 4, 4)),
+        ("second", (3, 1, 2)),
+        ("end", None),
+    ]
+
+
+def test_the_network_is_left_as_it_was(relay):
+    relay.train()
+    watch(relay, in_batches(torch.ones(1, 1, 1, 2, 2)), [Log()])
+    assert relay.training
+    assert relay.first.training
+    assert not any(module._forward_hooks for module in relay.modules())
+
+
+def test_nothing_to_watch_is_refused(relay):
+    with pytest.raises(DataError, match="no sample"):
+        watch(relay, [], [Log()])
+    with pytest.raises(ValueError, match="no neuron"):
+        watch(nn.Linear(2, 2), in_batches(torch.ones(1, 1, 2)), [Log()])
+
+
+def test_a_layer_that_runs_twice_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = LIF()
+
+        def forward(self, x):
+            return self.neuron(self.neuron(x))
+
+    network = Twice()
+    with pytest.raises(ValueError, match="neuron runs twice"):
+        watch(network, in_batches(torch.ones(1, 1, 1, 2, 2)), [SpikingActivity()])
+    assert not network.neuron._forward_hooks

@@ -1,0 +1,299 @@
+"""The command on a tiny trained network: what it writes, and that its numbers are those of the network."""
+
+import csv
+import dataclasses
+from statistics import fmean
+
+import pytest
+import torch
+from matplotlib.image import imread
+from rich.console import Console
+from torch import nn
+
+from quietspike.core import Placement
+from quietspike.core.analyses import NETWORK
+from quietspike.core.batches import Batches
+from quietspike.core.evaluation import evaluate
+from quietspike.core.layers import SpikingConv
+from quietspike.core.neurons import LIF
+from quietspike.search import analysis_tables
+from quietspike.search.analysing import analyse_weights
+from quietspike.search.analysis import _spread, analyse_network
+from quietspike.search.analysis_tables import TABLES
+from quietspike.search.cli import main
+from quietspike.search.figures import FIGURES
+from quietspike.search.opening import open_weights
+from quietspike.search.single import train_placement
+
+PLACEMENT = Placement({"block1.current": "csa", "block3.current": "ta", "fc1.current": "ta"})
+LAYERS = ["block1.neuron", "block2.neuron", "block3.neuron", "fc1.neuron", "fc2.neuron"]
+BLOCKS = ["block1", "block2", "block3", "fc1", "fc2"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, tiny_in):
+    """Weights of a tiny training."""
+    folder = tmp_path_factory.mktemp("analysing")
+    train_placement(tiny_in(folder, seed=4), PLACEMENT, Console(quiet=True))
+    [path] = folder.glob("runs/*/train/*/weights.safetensors")
+    return path
+
+
+@pytest.fixture(scope="module")
+def opened(weights):
+    return open_weights(weights, ["--device", "cpu"])
+
+
+@pytest.fixture(scope="module")
+def cost(opened):
+    """What ``evaluate`` says of the same split."""
+    batches = Batches(opened.dataset.split("test"), 7)
+    return evaluate(opened.network, batches.epoch(), opened.experiment.train, opened.device).cost
+
+
+@pytest.fixture(scope="module")
+def written(weights, tmp_path_factory):
+    """The folder of an analysis, and what the command printed."""
+    folder = tmp_path_factory.mktemp("written") / "of[/]the user"
+    assert main(["analyse", str(weights), "--output", str(folder), "--device", "cpu"]) == 0
+    return folder
+
+
+def table(folder, name, **wanted):
+    """Rows of a CSV file that have these values."""
+    with (folder / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if all(row[key] == str(value) for key, value in wanted.items())]
+
+
+# what is written
+
+
+def test_each_figure_and_each_table_is_there_and_nothing_else(written):
+    names = [f"{name}.png" for name in FIGURES] + [f"{name}.csv" for name in TABLES]
+    assert sorted(path.name for path in written.iterdir()) == sorted(names)
+    for name in FIGURES:
+        image = imread(written / f"{name}.png")[..., :3]
+        assert min(image.shape[:2]) > 300
+        assert len({tuple(pixel) for pixel in image[::7, ::7].reshape(-1, 3).tolist()}) > 5
+
+
+def test_it_lies_beside_the_weights_and_says_so(weights, console):
+    analyse_weights(weights, ["--device", "cpu"], "validation", console)
+    folder = weights.parent / "analysis"
+    assert (folder / "nsar.csv").is_file()
+    out = console.file.getvalue()
+    assert out.endswith(f"In {folder}\n")
+    assert "(validation)" in out
+    assert all(word in out for word in [*LAYERS, *BLOCKS, "φ(JJᵀ)", "never fire", "noise"])
+
+
+def test_equal_weights_give_equal_files(weights, written, tmp_path, console):
+    analyse_weights(weights, ["--device", "cpu"], "test", console, folder=tmp_path / "again")
+    for path in written.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+# the numbers
+
+
+def test_the_rates_are_those_that_evaluate_shows(written, cost):
+    [average] = table(written, "nsar", layer=NETWORK, step="all")
+    assert float(average["mean"]) == pytest.approx(cost.firing_rate)
+    for step, spikes in enumerate(cost.spikes_by_step, 1):
+        [row] = table(written, "nsar", layer=NETWORK, step=step)
+        assert float(row["mean"]) == pytest.approx(spikes / cost.neurons)
+        assert float(row["variance"]) >= 0
+    for layer in cost.neuron_layers:
+        [row] = table(written, "nsar", layer=layer.layer, step="all")
+        assert float(row["mean"]) == pytest.approx(layer.firing_rate)
+        channels = table(written, "asrv_channels", layer=layer.layer, step="all")
+        assert fmean(float(row["rate"]) for row in channels) == pytest.approx(layer.firing_rate)
+        assert all((row["never_fires"] == "True") == (float(row["highest"]) == 0) for row in channels)
+
+
+def test_the_maps_average_to_the_rates(written, cost):
+    for layer in cost.neuron_layers[:3]:
+        pixels = table(written, "spike_maps", layer=layer.layer, sample="mean")
+        assert fmean(float(row["rate"]) for row in pixels) == pytest.approx(layer.firing_rate)
+    assert {row["sample"] for row in table(written, "spike_maps")} == {"mean", "0", "10", "19"}
+
+
+def test_every_neuron_of_the_layer_has_its_rate(written, cost):
+    assert {row["layer"] for row in table(written, "asrv_neurons")} == {"block1.neuron"}
+    neurons = table(written, "asrv_neurons", step="all")
+    assert len(neurons) == cost.neuron_layers[0].neurons
+    assert fmean(float(row["rate"]) for row in neurons) == pytest.approx(cost.neuron_layers[0].firing_rate)
+    assert {row["step"] for row in table(written, "asrv_neurons")} == {"1", "3", "4", "all"}
+
+
+def test_potentials_are_there_before_and_after_attention(written, cost):
+    rows = table(written, "potentials_summary")
+    assert [(row["layer"], row["attention"]) for row in rows if row["signal"] == "current"] == [
+        ("block1", "before"),
+        ("block1", "after"),
+        ("block2", "before"),
+        ("block3", "before"),
+        ("block3", "after"),
+        ("fc1", "before"),
+        ("fc1", "after"),
+        ("fc2", "before"),
+    ]
+    for layer in cost.neuron_layers:
+        [row] = table(written, "potentials_summary", signal="membrane", layer=layer.layer.removesuffix(".neuron"))
+        assert float(row["firing"]) == pytest.approx(layer.firing_rate)
+        bins = table(written, "potentials", signal="membrane", layer=row["layer"])
+        assert sum(int(each["count"]) for each in bins) == int(row["values"]) == layer.neurons * 4 * 20
+
+
+def test_gradients_and_isometry_are_there_for_each_block(written):
+    assert [row["block"] for row in table(written, "isometry")] == BLOCKS
+    assert [row["block"] for row in table(written, "gradients")] == BLOCKS
+    assert [row["layer"] for row in table(written, "noise")] == LAYERS[:3]
+    assert all(float(row["phi"]) >= 0 and row["samples"] == "16" for row in table(written, "isometry"))
+    assert len(table(written, "similarity_steps", layer="fc2.neuron")) == 6
+    assert len(table(written, "similarity_channels", layer="block2.neuron")) == 4
+
+
+# a layer and a step of one's own
+
+
+def test_a_layer_and_a_step_can_be_chosen(weights, tmp_path):
+    chosen = ["--layer", "fc1.neuron", "--step=2", f"--output={tmp_path / 'own'}", "--device=cpu"]
+    assert main(["analyse", str(weights), "--split", "validation", *chosen]) == 0
+    rows = table(tmp_path / "own", "asrv_neurons")
+    assert [(row["layer"], row["step"]) for row in rows] == [("fc1.neuron", "2")] * 8 + [("fc1.neuron", "all")] * 8
+    assert [row["channel"] for row in rows[:8]] == [str(index) for index in range(8)]
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--layer", "block1.neurn"], "--layer: no 'block1.neurn'; did you mean 'block1.neuron'?"),
+        (["--step", "5"], "--step=5: must lie in 1..4"),
+        (["--step", "0"], "--step=0: must lie in 1..4"),
+        (["--step", "last"], "analyse: argument --step: invalid int value: 'last'"),
+        (["--split", "tset"], "--split: no 'tset'; did you mean 'test'?"),
+        (["--train.epoch", "3"], "key: no 'train.epoch'; did you mean 'train.epochs'?"),
+        (["--layers", "block1"], "key: no 'layers'"),
+    ],
+)
+def test_a_mistake_is_one_line(weights, capsys, words, message):
+    assert main(["analyse", str(weights), *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(f"quietspike: {message}")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["analyse", str(weights), "--output", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"quietspike: --output: {tmp_path / 'file'}: cannot be written: File exists\n"
+    assert main(["analyse", str(tmp_path / "none.safetensors")]) == 2
+    assert capsys.readouterr().err == f"quietspike: {tmp_path / 'none.safetensors'}: no such file\n"
+
+
+# other networks
+
+
+class Flat(nn.Module):
+    """A backbone without blocks: its neurons are its own children."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.first = nn.Conv2d(2, 3, 3), LIF()
+        self.linear, self.last = nn.Linear(3, classes), LIF()
+
+    def forward(self, frames):
+        spikes = self.first(self.conv(frames.flatten(0, 1)).reshape(*frames.shape[:2], 3, 10, 10))
+        return self.last(self.linear(spikes.mean((3, 4)))).mean(0)
+
+
+def test_a_network_without_blocks_has_all_but_the_gradients(opened):
+    flat = dataclasses.replace(opened, network=Flat(10))
+    analysis = analyse_network(flat, "test")
+    assert analysis.notes == ("No gradients by depth: Flat: no child holds a neuron layer: name the blocks",)
+    assert (analysis.isometry, analysis.gradients) == ([], [])
+    drawn = [name for name, draw in FIGURES.items() if draw(analysis) is not None]
+    assert drawn == [name for name in FIGURES if name not in ("isometry", "gradients")]
+    for rows in TABLES.values():
+        list(rows(analysis))
+
+
+def test_a_silent_network_is_drawn_too(opened):
+    network = Flat(10)
+    nn.init.zeros_(network.conv.weight)
+    nn.init.zeros_(network.conv.bias)
+    nn.init.constant_(network.linear.bias, -1)
+    analysis = analyse_network(dataclasses.replace(opened, network=network), "test")
+    assert analysis.activity[NETWORK].average == 0
+    assert all(bool(analysis.responses.silent(layer).all()) for layer in ("first", "last"))
+    for draw in FIGURES.values():
+        figure = draw(analysis)
+        if figure is not None:
+            figure.canvas.draw()
+    for rows in TABLES.values():
+        list(rows(analysis))
+
+
+class Deep(nn.Module):
+    """Twelve blocks in a container, and a head without neurons."""
+
+    def __init__(self, classes):
+        super().__init__()
+        widths = [2, *[3] * 12]
+        self.stages = nn.ModuleList(
+            SpikingConv(f"stage{index}", 4, (widths[index], 3), None, LIF) for index in range(12)
+        )
+        self.head = nn.Linear(3, classes)
+
+    def forward(self, frames):
+        for stage in self.stages:
+            frames = stage(frames)
+        return self.head(frames.mean((0, 3, 4)))
+
+
+def test_of_a_deep_network_the_figures_show_some_layers_and_the_tables_all(opened):
+    analysis = analyse_network(dataclasses.replace(opened, network=Deep(10)), "test", step=1)
+    assert [row.block for row in analysis.isometry] == [f"stages.{index}" for index in range(12)]
+    assert len(list(analysis_tables.noise_rows(analysis))) == 12
+    figures = {name: draw(analysis) for name, draw in FIGURES.items()}
+    shown = [axes.get_title() for axes in figures["similarity"].axes if axes.get_title()]
+    assert len(shown) == 8
+    assert (shown[0], shown[-1]) == ("stages.0", "stages.11")
+
+
+class Redrawn:
+    """A training split that differs between epochs, as one that is augmented does."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return 3 * len(self.split)
+
+    def __getitem__(self, index):
+        raise AssertionError("asked for without an epoch")
+
+    def at_epoch(self, number, seed):
+        assert (number, seed) == (0, 0)
+        return self.split
+
+
+def test_a_split_that_differs_between_epochs_is_shown_as_in_the_first(opened, monkeypatch):
+    real = opened.dataset.split("train")
+    monkeypatch.setattr(opened.dataset, "split", lambda name: Redrawn(real))
+    analysis = analyse_network(opened, "train")
+    assert analysis.responses.samples == len(real) == 60
+    assert analysis.isometry[0].samples == 16
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 3), (3, 3), (500, 3), (17, 16)])
+def test_samples_are_spread_over_the_split(length, count):
+    chosen = _spread(length, count)
+    assert len(set(chosen)) == min(length, count)
+    assert (chosen[0], chosen[-1]) == (0, length - 1)
+    assert torch.tensor(chosen).diff().max() <= -(-length // max(1, count - 1)) if len(chosen) > 1 else True
