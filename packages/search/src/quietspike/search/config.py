@@ -192,6 +192,8 @@ def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> 
         QuietspikeError: in one line, naming the file or key, the value and what comes close.
     """
     data = parse_yaml(default_yaml()) if path is None else read_yaml(path)
+    if {"rows", "experiment"} <= data.keys():
+        raise OptionError(f"{path}: is a published table; quietspike reproduce trains its rows")
     defaults = {key: field.default for key, field in Experiment.model_fields.items()}
     plugins = {key: default.name for key, default in defaults.items() if isinstance(default, PluginOptions)}
     return check_experiment(override({**plugins, **data}, overrides))
