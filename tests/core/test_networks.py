@@ -9,7 +9,7 @@ from quietspike.core import BACKBONES, NEURONS, OptionError, Placement, UnknownN
 from quietspike.core.conv3 import Conv3
 from quietspike.core.errors import PluginError
 from quietspike.core.networks import build_network, build_plugin, find_sites
-from quietspike.core.neurons import PLIF
+from quietspike.core.neurons import LIF, PLIF
 
 SMALL = {"name": "conv3", "widths": [4, 4, 4], "hidden": [12]}
 
@@ -50,6 +50,18 @@ def test_every_layer_gets_its_own_neuron_with_the_options(toy):
     assert len(set(neurons)) == 5
     assert all(torch.sigmoid(neuron.w).item() == pytest.approx(0.25) for neuron in neurons)
     assert all(neuron.threshold == 0.5 for neuron in neurons)
+
+
+def test_a_backbone_has_its_own_neurons_where_none_are_named(toy):
+    def kinds(backbone, neuron):
+        network = build_network(backbone, neuron, None, toy, 0)
+        return {(type(module), module.threshold) for module in network.modules() if isinstance(module, LIF | PLIF)}
+
+    residual = {"name": "sew_resnet18", "widths": [4, 4, 4, 4]}
+    assert kinds(SMALL, None) == {(LIF, 0.3)}
+    assert kinds(residual, None) == {(LIF, 1.0)}
+    assert kinds(residual, {"name": "plif"}) == {(PLIF, 1.0)}
+    assert find_sites(SMALL, None, toy) == find_sites(SMALL, {"name": "lif"}, toy)
 
 
 def test_the_sites_are_those_of_the_network(toy):

@@ -98,7 +98,7 @@ def test_a_file_says_what_it_says(yaml_file):
 
 def test_keys_that_are_left_out_have_the_documented_defaults():
     experiment = check_experiment({"dataset": "digits_dvs"})
-    assert (experiment.backbone.name, experiment.neuron.name, experiment.device) == ("conv3", "lif", "auto")
+    assert (experiment.backbone.name, experiment.neuron, experiment.device) == ("conv3", None, "auto")
     assert experiment.search.engine == "optuna"
     assert experiment.tracking.uri is None
 
@@ -336,7 +336,7 @@ experiments = st.fixed_dictionaries(
         "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
         "output": st.text("abc/.", min_size=1, max_size=5),
         "backbone": plugins,
-        "neuron": plugins,
+        "neuron": st.none() | plugins,
         "train": st.fixed_dictionaries(
             {},
             optional={

@@ -50,7 +50,7 @@ def build_plugin(registry: Registry[Callable[..., T]], chosen: Mapping[str, Any]
 
 def build_network(
     backbone: Mapping[str, Any],
-    neuron: Mapping[str, Any],
+    neuron: Mapping[str, Any] | None,
     attention: AttentionFactory | None,
     dataset: EventDataset,
     seed: int,
@@ -59,7 +59,7 @@ def build_network(
 
     Args:
         backbone: ``name`` and options.
-        neuron: ``name`` and options.
+        neuron: ``name`` and options; the backbone's own where ``None``.
         attention: a placement; its sites are checked first.
         dataset: gives input shape, steps and classes.
         seed: of the initial weights; torch's own generator is left as it was.
@@ -74,7 +74,7 @@ def build_network(
         return _assemble(backbone, neuron, dataset)(attention=attention)
 
 
-def find_sites(backbone: Mapping[str, Any], neuron: Mapping[str, Any], dataset: EventDataset) -> list[Site]:
+def find_sites(backbone: Mapping[str, Any], neuron: Mapping[str, Any] | None, dataset: EventDataset) -> list[Site]:
     """The sites that a backbone has on a data set's frames, in its own order; nothing is allocated.
 
     Raises:
@@ -84,7 +84,7 @@ def find_sites(backbone: Mapping[str, Any], neuron: Mapping[str, Any], dataset: 
 
 
 def _assemble(
-    backbone: Mapping[str, Any], neuron: Mapping[str, Any], dataset: EventDataset
+    backbone: Mapping[str, Any], neuron: Mapping[str, Any] | None, dataset: EventDataset
 ) -> Callable[..., nn.Module]:
     """What is left to give is the attention."""
     return functools.partial(
@@ -94,5 +94,5 @@ def _assemble(
         input_shape=dataset.input_shape,
         steps=dataset.steps,
         classes=len(dataset.classes),
-        neuron=functools.partial(build_plugin, NEURONS, neuron, membrane=None),
+        neuron=None if neuron is None else functools.partial(build_plugin, NEURONS, neuron, membrane=None),
     )

@@ -59,6 +59,8 @@ def _numbered(value: Any) -> Any:
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
+PLUGINS = ("dataset", "backbone", "neuron")
+"""The keys of an experiment that are plugins, with options of their own."""
 
 
 class SearchOptions(_Frozen):
@@ -133,7 +135,7 @@ class Experiment(_Frozen):
         output: folder for all runs.
         dataset: name and options.
         backbone: name and options.
-        neuron: name and options.
+        neuron: name and options; the backbone's own where null.
         train: the recipe of each training.
         search: the space and how it is searched.
         confirm: what is trained anew at the end.
@@ -146,7 +148,7 @@ class Experiment(_Frozen):
     output: Annotated[Path, AfterValidator(Path.expanduser)] = Path("runs")
     dataset: Plugin
     backbone: Plugin = PluginOptions(name="conv3")
-    neuron: Plugin = PluginOptions(name="lif")
+    neuron: Plugin | None = None
     train: Annotated[Recipe, BeforeValidator(_numbered)] = Recipe()
     search: SearchOptions = SearchOptions()
     confirm: ConfirmOptions = ConfirmOptions()
@@ -158,6 +160,11 @@ class Experiment(_Frozen):
         return self.model_dump(mode="json")
 
     @property
+    def network(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Backbone and neuron, as ``build_network`` and ``find_sites`` take them."""
+        return self.backbone.data, None if self.neuron is None else self.neuron.data
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -165,7 +172,7 @@ class Experiment(_Frozen):
         its own folder again, and a longer one (more trials, workers or seeds) goes on in it.
         """
         data = self.data
-        shaping = {key: data[key] for key in ("seed", "dataset", "backbone", "neuron", "train")}
+        shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
         shaping["search"] = {key: data["search"][key] for key in searched}
@@ -242,7 +249,7 @@ def describe_keys() -> str:
     """One line for each key of an experiment, with its default; for the command line's help."""
     lines = []
     for key, field in Experiment.model_fields.items():
-        if field.annotation is PluginOptions:
+        if key in PLUGINS:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
         elif names := fields_of(field.annotation):
             lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)

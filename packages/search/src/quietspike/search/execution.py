@@ -72,8 +72,7 @@ def run_training(
     experiment = training.experiment
     dataset = open_dataset(experiment)
     device = resolve_device(experiment.device, worker)
-    backbone, neuron = experiment.backbone.data, experiment.neuron.data
-    network = build_network(backbone, neuron, training.placement, dataset, training.seed)
+    network = build_network(*experiment.network, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
     sweep(training.folder)
     _drop_damaged(checkpoint)

@@ -60,8 +60,7 @@ def open_weights(path: Path, overrides: Sequence[str] = ()) -> OpenedWeights:
         raise CheckpointError(f"{path}: does not say which network it belongs to; not written by quietspike")
     experiment = check_experiment(override(record["experiment"], overrides))
     dataset, placement = open_dataset(experiment), Placement(record["placement"])
-    backbone, neuron = experiment.backbone.data, experiment.neuron.data
-    network = build_network(backbone, neuron, placement, dataset, record["seed"])
+    network = build_network(*experiment.network, placement, dataset, record["seed"])
     load_weights(network, tensors, str(path))
     device = resolve_device(experiment.device)
     return OpenedWeights(experiment, placement, dataset, network.to(device), device)

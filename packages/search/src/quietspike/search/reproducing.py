@@ -99,7 +99,7 @@ def _plan(table: Reproduction, name: str, overrides: Sequence[str]) -> tuple[Exp
     experiment = table.row_experiment(name, overrides)
     try:
         dataset = open_dataset(experiment)
-        sites = find_sites(experiment.backbone.data, experiment.neuron.data, dataset)
+        sites = find_sites(*experiment.network, dataset)
         placement = table.rows[name].place(sites)
         for site in sites:
             placement(site)

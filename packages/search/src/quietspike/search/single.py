@@ -83,7 +83,7 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
         DivergedError: when the loss is not finite.
     """
     dataset = open_dataset(experiment)
-    sites = find_sites(experiment.backbone.data, experiment.neuron.data, dataset)
+    sites = find_sites(*experiment.network, dataset)
     training = plan_training(experiment, placement, experiment.seed if seed is None else seed)
     resolve_device(experiment.device)
     try:

@@ -73,7 +73,7 @@ def open_space(experiment: Experiment) -> Space:
     Raises:
         QuietspikeError: for an attention that is not installed, a bad option, a pattern without a site.
     """
-    sites = find_sites(experiment.backbone.data, experiment.neuron.data, open_dataset(experiment))
+    sites = find_sites(*experiment.network, open_dataset(experiment))
     candidates = expand_candidates(experiment.search.candidates)
     if not candidates:
         raise OptionError("search.candidates: empty; there is nothing to choose from")
