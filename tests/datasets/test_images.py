@@ -1,4 +1,5 @@
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from quietspike.core import DataError, OptionError, UnknownNameError
 from quietspike.core.batches import Batches
 from quietspike.core.testing import check_dataset
+from quietspike.datasets import images
 from quietspike.datasets.images import ImageFolder
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -83,6 +85,83 @@ def test_random_parts_keep_their_bounds(folder):
         areas.append(width * height / (48 * 64))
     assert 0.06 < min(areas) < 0.2
     assert 0.7 < max(areas) <= 1.03
+
+
+def test_the_draws_of_a_seed_stay_what_they_are(folder, monkeypatch):
+    """Those of seed 7 in epoch 2, as they were before there was AutoAugment."""
+    drawn, resize, transpose = [], Image.Image.resize, Image.Image.transpose
+
+    def resized(image, *given, box, **named):
+        drawn.append(pytest.approx(box, abs=1e-9))
+        return resize(image, *given, box=box, **named)
+
+    def flipped(image, method):
+        drawn.append("flip")
+        return transpose(image, method)
+
+    monkeypatch.setattr(Image.Image, "resize", resized)
+    monkeypatch.setattr(Image.Image, "transpose", flipped)
+    split = ImageFolder(root=folder, size=16).split("train").at_epoch(2, 7)
+    for index in range(5):
+        split[index]
+    assert drawn == [
+        (6.869931572008191, 2.3330785042901145, 50.706491730757605, 35.323888533807235),
+        (3.1995979985257352, 25.88097935963944, 26.63975641438025, 46.922605236255365),
+        (26.536708593072774, 11.394776799246307, 63.275819220020686, 47.41375855972691),
+        (28.80329798195848, 14.606253579736311, 63.93301727047474, 41.963913913950876),
+        "flip",
+        (19.460308017340992, 0.5062099961176453, 53.98393655896155, 43.32078466086916),
+    ]
+
+
+# AutoAugment
+
+
+def test_training_is_augmented_after_cut_and_flip(folder, monkeypatch):
+    """By a policy that changes nothing the frames are, bit for bit, those without."""
+    sizes = []
+    monkeypatch.setattr(images, "augment_image", lambda image, random: sizes.append(image.size) or image)
+    plain = ImageFolder(root=folder, size=16).split("train").at_epoch(3, 5)
+    frames = [plain[index][0] for index in range(len(plain))]
+    assert sizes == []
+    split = ImageFolder(root=folder, size=16, autoaugment=True).split("train").at_epoch(3, 5)
+    assert all(torch.equal(split[index][0], expected) for index, expected in enumerate(frames))
+    assert sizes == [(16, 16)] * len(frames)
+
+
+def test_augmented_images_are_drawn_anew_in_each_epoch_and_alike_when_asked_again(folder):
+    split = ImageFolder(root=folder, size=16, crop=False, flip=0, autoaugment=True).split("train")
+    plain = ImageFolder(root=folder, size=16, crop=False, flip=0).split("train")
+    places = range(len(split))
+
+    def batch(epoch, seed):
+        return torch.stack([frames for frames, _ in split.at_epoch(epoch, seed).__getitems__(places)])
+
+    first = batch(0, 7)
+    assert torch.equal(batch(0, 7), first)
+    assert torch.equal(torch.stack([split.at_epoch(0, 7)[place][0] for place in places]), first)
+    assert not torch.equal(batch(1, 7), first)
+    assert not torch.equal(batch(0, 8), first)
+    changed = [not torch.equal(frames, plain[place][0]) for place, frames in enumerate(first)]
+    assert sum(changed) > len(changed) / 2
+    shown = (first * torch.tensor(DEVIATION)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255
+    assert torch.allclose(shown, shown.round().clamp(0, 255), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_what_is_measured_with_is_never_augmented(folder, monkeypatch, name):
+    monkeypatch.setattr(images, "augment_image", None)
+    split = ImageFolder(root=folder, size=16, autoaugment=True).split(name)
+    plain = ImageFolder(root=folder, size=16).split(name)
+    for epoch, index in product(range(5), range(len(split))):
+        assert torch.equal(split.at_epoch(epoch, 1)[index][0], plain[index][0])
+
+
+def test_an_augmented_set_keeps_the_contract(folder):
+    check_dataset(ImageFolder(root=folder, size=16, autoaugment=True))
+
+
+# layouts and files
 
 
 def test_imagenets_layout_gives_the_splits(folder, tmp_path):
@@ -179,6 +258,8 @@ def test_an_image_of_too_many_pixels_is_refused(folder, monkeypatch):
         ({"steps": 0}, OptionError, "steps=0"),
         ({"flip": 2}, OptionError, "flip=2"),
         ({"crop": "yes"}, OptionError, "crop='yes'"),
+        ({"autoaugment": "imagenet"}, OptionError, "^autoaugment='imagenet': must be true or false$"),
+        ({"autoaugment": 1}, OptionError, "^autoaugment=1: must be true or false$"),
         ({"max_test": 0}, OptionError, "max_test=0"),
         ({"validation": "x"}, OptionError, "validation='x'"),
         ({"size": 10**6}, OptionError, "size=1000000"),

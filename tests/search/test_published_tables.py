@@ -59,7 +59,7 @@ def test_every_row_trains_two_steps(name, row, images, tmp_path, store_template,
     table = TABLES[name]
     given = table.row_experiment(row).dataset.data
     if given["name"] == "image_folder":
-        data = {"name": "image_folder", "root": str(images), "size": 32, "steps": given["steps"], "validation": 4}
+        data = {**given, "root": str(images), "size": 32, "validation": 4}
         batch = 4
     else:
         kept = {key: given[key] for key in ("by", "start", "clips") if key in given}

@@ -20,6 +20,7 @@ from quietspike.core.checks import check_between, check_flag, check_whole
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import DataError, unknown_name
 from quietspike.core.seeds import derive_seed
+from quietspike.datasets.autoaugment import augment_image
 from quietspike.datasets.class_folders import find_classes, find_files, find_parts, open_root
 from quietspike.datasets.splits import Part, check_held, divide, limited
 
@@ -46,6 +47,7 @@ class ImageSplit:
         steps: T.
         crop: cut a random part out of each, as Inception was trained; else the middle.
         flip: how often left and right are exchanged.
+        autoaugment: change each by AutoAugment's policy for ImageNet.
         epoch: whose draws these are.
         seed: of the run.
 
@@ -58,6 +60,7 @@ class ImageSplit:
     steps: int
     crop: bool = False
     flip: float = 0
+    autoaugment: bool = False
     epoch: int = 0
     seed: int = 0
 
@@ -92,7 +95,8 @@ class ImageSplit:
         image = _read(path)
         box = _random_box(image.size, random) if self.crop else _middle_box(image.size)
         cut = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box, reducing_gap=3)
-        return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < self.flip else cut
+        shown = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < self.flip else cut
+        return augment_image(shown, random) if self.autoaugment else shown
 
 
 class ImageFolder:
@@ -108,6 +112,7 @@ class ImageFolder:
         size: side of the square that is shown: the middle of an image, after its shorter side became 8/7 of that.
         crop: for training cut a random part out of each: 8 to 100 % of its area, 3:4 to 4:3.
         flip: for training exchange left and right so often.
+        autoaugment: for training change each image, after that, by AutoAugment's policy for ImageNet.
         validation: share or number of the training images that are held out, where there is no such folder.
         test: share or number of all images that are held out first, where there is no such folder.
         seed: decides which.
@@ -121,6 +126,7 @@ class ImageFolder:
 
     Source:
         Direct coding: Rathi and Roy 2021, DIET-SNN. Crops: Szegedy et al. 2015, Going deeper with convolutions.
+        Policy: Cubuk et al. 2019, AutoAugment; see ``augment_image``.
     """
 
     origin = "your folder"
@@ -133,6 +139,7 @@ class ImageFolder:
         size: int = 224,
         crop: bool = True,
         flip: float = 0.5,
+        autoaugment: bool = False,
         validation: float | int = 0.1,
         test: float | int = 0.2,
         seed: int = 0,
@@ -144,12 +151,13 @@ class ImageFolder:
         check_between(1, _LARGEST, size=size)
         check_whole(0, seed=seed)
         check_held(validation=validation, test=test)
-        check_flag(crop=crop)
+        check_flag(crop=crop, autoaugment=autoaugment)
         check_between(0, 1, flip=flip)
         self._most = {"train": max_train, "validation": max_validation, "test": max_test}
         check_whole(**{f"max_{name}": count for name, count in self._most.items() if count is not None})
         self.steps, self.input_shape = steps, (3, size, size)
-        self._size, self._crop, self._flip, self._seed = size, crop, flip, seed
+        self._size, self._seed = size, seed
+        self._crop, self._flip, self._autoaugment = crop, flip, autoaugment
         self._held: dict[SplitName, float] = {"validation": validation, "test": test}
         places = find_parts(open_root("image_folder", root, "a folder with a folder of images for each class"))
         self.classes = find_classes(places.values())
@@ -172,7 +180,7 @@ class ImageFolder:
         paths = [self._parts[part][index] for index in kept]
         if name != "train":
             return ImageSplit(paths, self._size, self.steps)
-        return ImageSplit(paths, self._size, self.steps, self._crop, self._flip)
+        return ImageSplit(paths, self._size, self.steps, self._crop, self._flip, self._autoaugment)
 
     def labels(self, name: SplitName) -> npt.NDArray[np.int64]:
         """The class of each of a split's images, [N]."""
