@@ -48,7 +48,7 @@ def test_totals_add_up_the_layers():
     assert conv.firing_rate == gate.firing_rate == 0
     assert cost.rate_by_step == (0.5, 2.5 / 7)
     assert cost.spatial_firing_rate == 4 / 10
-    assert cost.attention_macs == (4, 2)
+    assert cost.added_macs == (4, 2)
     assert Cost((conv, first, last)).efficiency(cost) == 4
 
 

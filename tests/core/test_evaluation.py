@@ -48,6 +48,29 @@ def test_its_cost_is_the_meters(toy, build):
     assert evaluate(network, batches, Recipe(), CPU).cost == meter.cost()
 
 
+def test_still_images_are_multiplied_whole(toy, build):
+    class Images:
+        images = True
+
+        def __init__(self, split):
+            self.split = split
+
+        def __len__(self):
+            return len(self.split)
+
+        def __getitem__(self, index):
+            return self.split[index]
+
+    events, images = (Batches(split, 5) for split in (toy.split("test"), Images(toy.split("test"))))
+    network = build().eval()
+    first = [
+        evaluate(network, batches.epoch(), Recipe(), CPU, images=batches.images).cost.layers[0]
+        for batches in (events, images)
+    ]
+    assert (events.images, images.images) == (False, True)
+    assert first[0].input_rate < first[1].input_rate == 1
+
+
 def test_what_was_frozen_stays_frozen_also_after_an_error(toy, build):
     network = build().train()
     network.block2.norm.eval()

@@ -4,6 +4,7 @@ from torch import nn
 
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.layers import Attend, over_steps
+from quietspike.core.metering import CostMeter
 from quietspike.core.neurons import LIF, PLIF
 from quietspike.core.snntorch_neurons import SnntorchLeaky
 from quietspike.core.tallies import attention_macs
@@ -114,6 +115,15 @@ class TestAKnownNetwork:
         assert fc.synaptic_operations == 9 * 5
         assert cost.energy == pytest.approx(conv.energy + fc.energy)
         assert cost.energy_paper == pytest.approx(cost.energy)
+
+    def test_of_still_images_every_pixel_is_multiplied(self, network, frames):
+        with torch.no_grad(), CostMeter(network, images=True) as meter:
+            network(frames)
+        conv, fc = layer_of(meter.cost(), "conv"), layer_of(meter.cost(), "fc")
+        assert conv.input_rate == 1
+        assert conv.energy == conv.energy_paper == pytest.approx(4.6e-6 * 2 * 9 * 16 * 6)
+        assert conv.synaptic_operations == (9 + 9 + 4) * 3
+        assert fc == layer_of(measure(network, frames), "fc")
 
     def test_two_samples_give_their_mean(self, network, frames):
         silent = torch.zeros_like(frames)

@@ -11,6 +11,7 @@ from torch import nn
 
 from quietspike.core import ATTENTION, Choice, OptionError, Placement, Site, UnknownNameError, list_sites
 from quietspike.core.conv3 import Conv3
+from quietspike.core.errors import PluginError
 from quietspike.core.placement import fit_to_site
 
 SITES = list_sites(Conv3)
@@ -196,9 +197,14 @@ class TestUniform:
             return nn.Identity()
 
         def without_time(site, *, kernel=3, relu=True):
+            if not site.spatial:
+                raise ValueError("without_time needs space")
             return nn.Identity()
 
-        for plugin in (ta, with_time, time_alone, without_time):
+        def anywhere(site, *, strength=1.0):
+            return nn.Identity()
+
+        for plugin in (ta, with_time, time_alone, without_time, anywhere):
             register(ATTENTION, plugin.__name__, plugin)
 
     def test_with_time_fully_connected_layers_get_ta_and_the_options_that_it_shares(self):
@@ -209,10 +215,10 @@ class TestUniform:
         )
 
     def test_what_can_stand_there_itself_does(self):
-        chosen = {"name": "time_alone", "bias": False}
-        assert Placement.uniform(chosen, SITES) == Placement(
-            dict.fromkeys([*(f"block{n}.current" for n in (1, 2, 3)), "fc1.current", "fc2.current"], chosen)
-        )
+        for chosen in ({"name": "time_alone", "bias": False}, {"name": "anywhere", "strength": 2.0}):
+            assert Placement.uniform(chosen, SITES) == Placement(
+                dict.fromkeys([*(f"block{n}.current" for n in (1, 2, 3)), "fc1.current", "fc2.current"], chosen)
+            )
 
     def test_without_time_they_get_nothing(self):
         assert set(Placement.uniform("without_time", SITES)) == {f"block{n}.current" for n in (1, 2, 3)}
@@ -226,6 +232,20 @@ class TestUniform:
         assert fit_to_site(chosen, SPATIAL) is chosen
         assert fit_to_site(chosen, CONNECTED) == Choice("ta")
         assert fit_to_site(Choice("without_time"), CONNECTED) == Choice("none")
+
+    def test_without_ta_installed_its_temporal_part_is_none(self, monkeypatch):
+        monkeypatch.setattr("quietspike.core.placement.ATTENTION.names", lambda: ["with_time"])
+        assert fit_to_site(Choice("with_time"), CONNECTED) == Choice("none")
+
+    @pytest.mark.parametrize("name", ["ta", "with_time", "without_time"])
+    def test_an_option_that_it_does_not_take_is_not_dropped(self, name):
+        with pytest.raises(PluginError, match=rf"^fc1\.current: {name}: option: no 'rellu'; did you mean 'relu'\?$"):
+            fit_to_site(Choice.of({"name": name, "rellu": False}), CONNECTED)
+
+    def test_what_asks_torch_for_a_value_while_it_is_built_is_one_line(self, register):
+        register(ATTENTION, "asks", lambda site: nn.Threshold(float(torch.ones(1).sum()), 0.0))
+        with torch.device("meta"), pytest.raises(PluginError, match=r"^block1\.current: asks: "):
+            Placement({"block1.current": "asks"})(SPATIAL)
 
 
 @pytest.mark.parametrize("variant", ["ta", "ca", "sa", "tca", "tsa", "csa", "tcsa"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, ReduceLROnPlateau
 
 from quietspike.core import OptionError, UnknownNameError
 from quietspike.core.recipe import Recipe
@@ -20,14 +20,15 @@ def optimizer(rate):
 
 @given(rate=st.floats(1e-6, 1), epochs=st.integers(1, 60), floor=st.sampled_from([0, 1e-6]))
 @settings(max_examples=30)
-def test_cosine_is_torchs(rate, epochs, floor):
+@pytest.mark.parametrize("theirs", [CosineAnnealingLR, CosineAnnealingWarmRestarts])
+def test_cosine_is_torchs(theirs, rate, epochs, floor):
     """ASA-SNN's warm restarts, too: with the first period as long as the training, none comes."""
     recipe = Recipe(schedule="cosine", learning_rate=rate, epochs=epochs, cosine_floor=floor)
-    theirs = optimizer(rate)
-    schedule = CosineAnnealingLR(theirs, T_max=epochs, eta_min=floor)
+    optimised = optimizer(rate)
+    schedule = theirs(optimised, epochs, eta_min=floor)
     for epoch in range(epochs):
-        assert recipe.rate([1.0] * epoch) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-6, abs=1e-12)
-        theirs.step()
+        assert recipe.rate([1.0] * epoch) == pytest.approx(optimised.param_groups[0]["lr"], rel=1e-6, abs=1e-12)
+        optimised.step()
         schedule.step()
 
 

@@ -32,6 +32,11 @@ def test_it_keeps_the_contract(folder):
     check_dataset(ImageFolder(root=folder, size=16))
 
 
+def test_each_split_says_that_its_frames_are_still(folder):
+    dataset = ImageFolder(root=folder, size=8)
+    assert all(dataset.split(name).images for name in ("train", "validation", "test"))
+
+
 def test_an_image_is_shown_at_every_step_normalised(folder):
     Image.new("RGB", (70, 50), (255, 0, 128)).save(folder / "cat" / "00.png")
     dataset = ImageFolder(root=folder, size=8, steps=3, crop=False, flip=0, test=1, validation=1)

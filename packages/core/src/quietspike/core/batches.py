@@ -35,6 +35,12 @@ class Batches:
         voting: Voting = getattr(self.split, "voting", ONE_CLIP)
         return voting
 
+    @property
+    def images(self) -> bool:
+        """Whether frames are still images, not events."""
+        images: bool = getattr(self.split, "images", False)
+        return images
+
     def epoch(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch; of a split that differs between epochs, as it is in that one.
 

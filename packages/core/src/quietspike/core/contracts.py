@@ -62,7 +62,8 @@ class Attention(Protocol):
     Registered as a callable ``plugin(site, **options)`` with keyword options that have defaults. In evaluation mode a
     sample's output depends on that sample alone. ``macs(shape)``, for one sample of shape [T, C, H, W] or [T, F], is
     optional: without it the matrix products of a forward pass count as ``weights`` and one multiplication an element
-    as ``applying``.
+    as ``applying``. Where it cannot stand at a site it raises a ``ValueError``; one with an option
+    ``temporal_reduction`` is then replaced by its temporal part, ``ta``, at a fully connected layer.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -109,11 +110,12 @@ class Backbone(Protocol):
 class FrameSplit(Protocol):
     """A part of a data set, by index.
 
-    Three things are optional. ``__getitems__(indices)``, torch's batched fetch, gives a list of samples, as torch's
+    Four things are optional. ``__getitems__(indices)``, torch's batched fetch, gives a list of samples, as torch's
     ``Subset`` does, or the tuple of frames [B, T, C, H, W] and classes [B], which saves the stacking.
     ``at_epoch(number, seed)`` is for splits that draw slices or augment: the split as a run of that seed sees it in
     that epoch, the same whenever it is asked for. ``voting``, a ``quietspike.core.voting.Voting``, says how many clips
-    that follow one another are one sample, and when that is right.
+    that follow one another are one sample, and when that is right. ``images``, true, says that frames are still images:
+    the first layer's cost is then that of a dense input, however many pixels are 0.
     """
 
     def __len__(self) -> int:

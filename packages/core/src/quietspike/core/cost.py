@@ -4,9 +4,9 @@ Everything is measured on real inputs, per sample. Spikes are counted at the neu
 
     E = E_AC · FL where the input is binary, else E_MAC · FL;   FL = MACs · Φ
 
-with Φ the share of the input that is not zero, E_MAC = 4.6 pJ, E_AC = 0.9 pJ. The first layer, whose input comes from
-the sensor, and attention (ΔMAC1 + ΔMAC2) always cost E_MAC. ``energy_paper`` charges E_AC everywhere but there, as the
-papers do, even where attention has graded a layer's input.
+with Φ the share of the input that is not zero (1 of still images), E_MAC = 4.6 pJ, E_AC = 0.9 pJ. The first layer,
+whose input comes from the sensor, and attention (ΔMAC1 + ΔMAC2) always cost E_MAC. ``energy_paper`` charges E_AC
+everywhere but there, as the papers do, even where attention has graded a layer's input.
 
 In the papers' terms: NSAR(t) is the spikes of a step over the neurons, NASAR (ASA-SNN: NASFR) its mean over steps and
 samples, LASAR a layer's; E_Base is the energy of a network without attention, E_Att of one with it, whose ΔMAC1 compute
@@ -17,6 +17,7 @@ Source: Yao et al. 2023 (MA-SNN), section on energy; pooling, normalisation (fol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class LayerCost:
         spikes_by_step: spikes of a neuron layer in each of the T steps.
         neurons: size of a neuron layer.
         spatial: whether a neuron layer has height and width; fully connected layers have not.
-        input_rate: Φ, the share of a synapse layer's input that is not zero.
+        input_rate: Φ, the share of a synapse layer's input that is not zero; 1 where that is still images.
         graded: whether a synapse layer multiplies: its input is not binary, or it is the first.
         macs: multiply-accumulates of a dense evaluation, all T steps; attention's are ΔMAC1 + ΔMAC2.
         applying_macs: the ΔMAC2 among them.
@@ -117,14 +118,17 @@ class Cost:
         return Cost(tuple(layer for layer in self.neuron_layers if layer.spatial)).firing_rate
 
     @property
-    def attention_macs(self) -> tuple[float, float]:
+    def added_macs(self) -> tuple[float, float]:
         """ΔMAC1 and ΔMAC2 of all attention, a sample."""
         applying = sum(layer.applying_macs for layer in self.layers)
         return sum(layer.macs for layer in self.layers if layer.kind == "attention") - applying, applying
 
     def efficiency(self, base: Cost) -> float:
-        """How often the energy of this network goes into that of one without attention: rEE, by the papers' rule."""
-        return base.energy_paper / self.energy_paper
+        """rEE: how often this network's energy goes into that of one without attention, both by the papers' rule.
+
+        Not a number where this one takes none.
+        """
+        return base.energy_paper / self.energy_paper if self.energy_paper else math.nan
 
     @property
     def macs(self) -> float:

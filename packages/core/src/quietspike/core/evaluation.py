@@ -38,15 +38,25 @@ def evaluate(
     recipe: Recipe,
     device: torch.device,
     voting: Voting = ONE_CLIP,
+    *,
+    images: bool = False,
 ) -> Evaluation:
     """Run a network over batches in evaluation mode; afterwards each of its modules is in the mode that it was in.
+
+    Args:
+        network: a backbone.
+        batches: frames and classes.
+        recipe: its loss.
+        device: where the network is.
+        voting: how the clips of a sample decide on it.
+        images: whether frames are still images, as for ``CostMeter``.
 
     Raises:
         DataError: if there is no batch.
     """
     loss, count = 0.0, 0
     clips: list[tuple[Tensor, Tensor]] = []
-    with evaluating(network), CostMeter(network) as meter:
+    with evaluating(network), CostMeter(network, images=images) as meter:
         for frames, labels in batches:
             frames, labels = frames.to(device), labels.to(device)
             scores = network(frames)

@@ -33,15 +33,16 @@ class CostMeter:
     Args:
         network: a backbone whose attention stands in ``Attend`` layers, whose synapses are ``nn.Conv2d`` and
             ``nn.Linear``, and whose spikes come from neurons of the ``Neuron`` contract.
+        images: whether what the network is shown are still images: Φ of a layer that sees them is then 1.
 
     Raises:
         ValueError: if it has synapses of another kind; while it runs, if a neuron layer runs twice in one pass, or the
             number of steps changes.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, images: bool = False) -> None:
         self.network = network
-        self._tallies = dict(_tallies(network))
+        self._tallies = dict(_tallies(network, images))
         self._order: dict[str, None] = {}
         self._passed: set[str] = set()
         self._fired = False
@@ -99,7 +100,7 @@ def is_neuron(module: nn.Module) -> bool:
     return not any(isinstance(inner, Neuron | nn.Conv2d | nn.Linear) for inner in outside)
 
 
-def _tallies(network: nn.Module) -> Iterator[tuple[str, Tally]]:
+def _tallies(network: nn.Module, images: bool) -> Iterator[tuple[str, Tally]]:
     """The modules whose cost is counted, by path, and not what is inside them."""
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
@@ -116,7 +117,7 @@ def _tallies(network: nn.Module) -> Iterator[tuple[str, Tally]]:
                     yield from _attention(f"{name}.{inner}", attend)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             inside = (*inside, f"{name}.")
-            yield name, SynapseTally(name, module)
+            yield name, SynapseTally(name, module, images=images)
         elif isinstance(module, UNCOUNTED):
             kind = type(module).__name__
             raise ValueError(f"{name}: {kind} cannot be counted; synapses are nn.Conv2d or nn.Linear, attention Attend")

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -149,7 +150,7 @@ def build_attention(choice: Choice, site: Site) -> nn.Module:
     check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
     try:
         return plugin(site, **dict(choice.options))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # the last from torch, as for a value of a meta tensor
         raise PluginError(f"{site.name}: {choice.label}: {error}") from error
 
 
@@ -174,23 +175,25 @@ def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]
 def fit_to_site(choice: Choice, site: Site) -> Choice:
     """The choice itself where the site has space; at a fully connected layer, what MA-SNN's code puts there.
 
-    An attention with a temporal dimension (it takes a ``temporal_reduction``) stays where it can stand there itself, as
-    ``ta`` and ``ta_snn`` can; in place of any other there is ``ta``, with the options that it takes too. One without is
-    ``none``, and so is any at a ``membrane``, which shows one step at a time.
+    An attention that can stand there stays, as ``ta`` and ``ta_snn`` can. In place of any other with a temporal part,
+    that is one that takes a ``temporal_reduction``, there is ``ta``, with the options that it takes too; not at a
+    ``membrane``, which shows one step at a time. Anything else is ``none``.
 
     Raises:
         UnknownNameError: if no such attention is installed.
+        PluginError: for an option that it does not take.
     """
-    if site.spatial or choice.name == "none":
+    if choice.name == "none":
         return choice
-    taken = inspect.signature(ATTENTION.get(choice.name)).parameters
-    if site.signal == "membrane" or "temporal_reduction" not in taken:
+    plugin = ATTENTION.get(choice.name)
+    check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
+    if site.spatial:
+        return choice
+    with suppress(PluginError), torch.device("meta"):
+        build_attention(choice, site)
+        return choice
+    temporal = "temporal_reduction" in inspect.signature(plugin).parameters
+    if site.signal == "membrane" or not temporal or "ta" not in ATTENTION.names():
         return Choice("none")
-    try:
-        with torch.device("meta"):
-            build_attention(choice, site)
-        return choice
-    except PluginError:
-        pass
     shared = inspect.signature(ATTENTION.get("ta")).parameters
     return Choice("ta", tuple((key, value) for key, value in choice.options if key in shared))

@@ -71,6 +71,8 @@ class Recipe:
             check_positive(clip_norm=self.clip_norm)
         check_between(0, weight_decay=self.weight_decay)
         check_between(0, self.learning_rate, cosine_floor=self.cosine_floor)
+        if self.cosine_floor and self.schedule != "cosine":
+            raise OptionError(f"cosine_floor={self.cosine_floor}: goes with schedule=cosine")
         check_between(0, 1, label_smoothing=self.label_smoothing)
         if self.label_smoothing and self.loss != "cross_entropy":
             raise OptionError(f"label_smoothing={self.label_smoothing}: goes with loss=cross_entropy")

@@ -95,13 +95,20 @@ class NeuronTally(Tally):
 
 
 class SynapseTally(Tally):
-    """Multiply-accumulates and synaptic operations of a convolution or a fully connected layer."""
+    """Multiply-accumulates and synaptic operations of a convolution or a fully connected layer.
+
+    Args:
+        name: of the module, as it is shown.
+        module: what is watched.
+        images: whether the sensor's input is still images, all of which is multiplied.
+    """
 
     kind: Kind = "synapse"
 
-    def __init__(self, name: str, module: nn.Conv2d | nn.Linear) -> None:
+    def __init__(self, name: str, module: nn.Conv2d | nn.Linear, *, images: bool = False) -> None:
         super().__init__(name, module)
         self.synapses = module
+        self.images = images
         self.nonzero: Tensor | None = None
         self.operations: Tensor | None = None
         self.graded: Tensor | None = None
@@ -123,6 +130,8 @@ class SynapseTally(Tally):
         else:
             nonzero = active.sum()
             operations = nonzero * self.synapses.out_features
+        if sensed and self.images:
+            nonzero = torch.full_like(nonzero, x.numel())
         graded = (active & (x != 1)).any()
         if self.nonzero is None or self.operations is None or self.graded is None:
             self.nonzero, self.operations, self.graded = nonzero, operations, graded

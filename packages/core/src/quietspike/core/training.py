@@ -130,7 +130,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         train_loss, train_accuracy = _train_epoch(network, training, optimizer, recipe, len(rows), device)
-        shown = evaluate(network, validation.epoch(), recipe, device, validation.voting)
+        shown = evaluate(network, validation.epoch(), recipe, device, validation.voting, images=validation.images)
         seconds = time.perf_counter() - start
         row = EpochRow(
             epoch=len(rows) + 1,

@@ -64,6 +64,8 @@ class ImageSplit:
     epoch: int = 0
     seed: int = 0
 
+    images = True  # not events: each pixel costs the first layer a multiplication
+
     def __len__(self) -> int:
         return len(self.paths)
 

@@ -94,7 +94,7 @@ def run_training(
     measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
     if test:
         batches = Batches(dataset.split("test"), experiment.train.batch_size)
-        measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting)
+        measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting, images=batches.images)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
     outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)

@@ -130,7 +130,7 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
     weights = open_weights(path, overrides)
     recipe = weights.experiment.train
     batches = Batches(weights.dataset.split(split), recipe.batch_size)
-    shown = evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting)
+    shown = evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting, images=batches.images)
     summary = f"{weights.placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
@@ -144,7 +144,7 @@ def rate_table(cost: Cost) -> Table:
     table.add_row("NASAR, all neurons", f"{cost.firing_rate:.4f}")
     table.add_row("NASAR, without fully connected layers", f"{cost.spatial_firing_rate:.4f}")
     table.add_row("NSAR(t)", " ".join(f"{rate:.4f}" for rate in cost.rate_by_step))
-    weights, applying = cost.attention_macs
+    weights, applying = cost.added_macs
     table.add_row("ΔMAC1, ΔMAC2 of attention", f"{weights:,.0f}, {applying:,.0f}")
     attention = sum(layer.energy_paper for layer in cost.layers if layer.kind == "attention")
     table.add_row("energy (paper) of synapses", f"{cost.energy_paper - attention:.4f} µJ")
