@@ -41,7 +41,7 @@ def test_totals_are_the_sums_of_the_layers(gated):
     cost = measure(gated, bits(3, 5, 2, 8, 8).double())
     for name in ("spikes", "neurons", "synaptic_operations", "macs", "energy", "energy_paper", "parameters"):
         assert getattr(cost, name) == pytest.approx(sum(getattr(layer, name) for layer in cost.layers))
-    rates = ("firing_rate", "spatial_firing_rate")
+    rates = ("spatial_spikes", "firing_rate", "spatial_firing_rate")
     names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
     assert cost.totals == {name: getattr(cost, name) for name in names}
     assert cost.parameters == sum(parameter.numel() for parameter in gated.parameters())

@@ -248,7 +248,7 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     total = table.pop("total")
     names = {
         "spikes": ("spikes", 0.05),
-        "firing rate": ("firing_rate", 5e-5),
+        "LASAR": ("firing_rate", 5e-5),
         "synaptic operations": ("synaptic_operations", 0.5),
         "MACs": ("macs", 0.5),
         "energy µJ": ("energy", 5e-5),
@@ -258,7 +258,7 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     assert list(total) == ["layer", *names]
     for column, (name, rounding) in names.items():
         assert number(total[column]) == pytest.approx(shown.cost.totals[name], abs=rounding * 1.001)
-        if column != "firing rate":  # the only one that is not a sum
+        if column != "LASAR":  # the only one that is not a sum
             rows = [number(row[column]) for row in table.values() if row[column]]
             assert sum(rows) == pytest.approx(number(total[column]), abs=(len(rows) + 1) * rounding)
     assert {layer.layer for layer in shown.cost.layers} == set(table)
@@ -267,8 +267,23 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     assert told["NASAR, all neurons"] == f"{cost.firing_rate:.4f}"
     assert told["NASAR, without fully connected layers"] == f"{cost.spatial_firing_rate:.4f}"
     assert [float(rate) for rate in told["NSAR(t)"].split()] == pytest.approx(cost.rate_by_step, abs=1e-4)
-    weights_macs, applying = (number(text) for text in told["ΔMAC1, ΔMAC2 of attention"].split(", "))
+    weights_macs, applying = (
+        number(told[name].split()[0]) for name in ("ΔMAC1, computing the weights", "ΔMAC2, applying them")
+    )
     assert weights_macs + applying == sum(layer.macs for layer in cost.layers if layer.kind == "attention") > 0
+    assert number(told["E_Att"].split()[0]) == pytest.approx(cost.energy_paper, abs=5e-5)
+
+
+def test_evaluation_against_a_base_gives_the_ratio_of_energies(weights, tmp_path, say, tiny_yaml):
+    _, lines, _ = say("train", tiny_yaml())
+    base = lines[-1].removeprefix("Weights: ")
+    lines = say("evaluate", weights, "--base", base)[1]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    told = {row[0]: row[1] for row in rows if len(row) == 2}
+    alone = "\n".join(say("evaluate", base)[1])
+    assert f"E_Base                                │ {told['E_Base of --base']}" in alone
+    energies = [float(told[name].split()[0]) for name in ("E_Base of --base", "E_Att")]
+    assert float(told["rEE = E_Base / E_Att"]) == pytest.approx(energies[0] / energies[1], abs=2e-3)
 
 
 def test_evaluation_of_other_splits_and_data(weights, say):
