@@ -4,9 +4,15 @@ from torch import nn
 
 from quietspike.core import DataError
 from quietspike.core.analyses import SpikingActivity, watch
+from quietspike.core.liaf import LIAF
 from quietspike.core.neurons import LIF
 
 from .conftest import in_batches
+
+
+class Root(nn.Module):
+    def forward(self, x):
+        return x.sqrt()
 
 
 class Log:
@@ -51,6 +57,26 @@ def test_nothing_to_watch_is_refused(relay):
         watch(relay, [], [Log()])
     with pytest.raises(ValueError, match="no neuron"):
         watch(nn.Linear(2, 2), in_batches(torch.ones(1, 1, 2)), [Log()])
+
+
+def test_what_is_not_finite_is_refused_where_it_is(relay):
+    frames = torch.ones(1, 2, 1, 2, 2)
+    frames[0, 1, 0, 0, 0] = float("nan")
+    with pytest.raises(DataError, match=r"^frames: a value is not finite$"):
+        watch(relay, in_batches(frames), [SpikingActivity()])
+    relay.first = LIAF(activation="identity")
+    relay.first.membrane = Root()
+    with pytest.raises(DataError, match=r"^first: a value is not finite$"):
+        watch(relay, in_batches(-torch.ones(1, 2, 1, 2, 2)), [SpikingActivity()])
+    assert not any(module._forward_hooks for module in relay.modules())
+
+
+def test_batches_without_samples_are_passed_over(relay):
+    log = Log()
+    watch(relay, in_batches(torch.ones(1, 2, 1, 2, 2), 0, 2, 0), [log])
+    assert [call for call, _ in log.calls] == ["begin", "first", "second", "end"]
+    with pytest.raises(DataError, match="no sample"):
+        watch(relay, in_batches(torch.ones(1, 0, 1, 2, 2)), [log])
 
 
 def test_a_layer_that_runs_twice_is_refused():
