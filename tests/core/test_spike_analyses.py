@@ -200,6 +200,14 @@ def test_of_an_even_picture_all_is_background(value, size):
     assert (row.background, row.share) == (1, 1)
 
 
+def test_what_rounding_parts_is_even():
+    frames = torch.zeros(1, 1, 2, 4, 4)
+    frames[:, :, 0], frames[:, :, 1] = 0.1, 0.2
+    frames[..., 0, ::2, :], frames[..., 1, ::2, :] = 0.3, 0.0
+    [row] = gathered(NoiseSpikes(), Everywhere(), frames=frames).rows.values()
+    assert (row.background, row.share) == (1, 1)
+
+
 def test_a_layer_of_one_position_has_no_background(relay):
     assert gathered(NoiseSpikes(), relay, frames=torch.ones(2, 1, 3, 1, 1)).rows == {}
     assert list(gathered(NoiseSpikes(), relay, frames=torch.ones(2, 1, 3, 1, 2)).rows) == ["first"]

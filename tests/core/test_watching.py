@@ -2,12 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import DataError
-from quietspike.core.analyses import SpikingActivity, watch
+from quietspike.core import DataError, Site
+from quietspike.core.analyses import SpikingActivity, find_blocks, neuron_layers, watch
+from quietspike.core.layers import Attend
 from quietspike.core.liaf import LIAF
 from quietspike.core.neurons import LIF
 
-from .conftest import in_batches
+from .conftest import in_batches, measure
 
 
 class Root(nn.Module):
@@ -92,3 +93,43 @@ def test_a_layer_that_runs_twice_is_refused():
     with pytest.raises(ValueError, match="neuron runs twice"):
         watch(network, in_batches(torch.ones(1, 1, 1, 2, 2)), [SpikingActivity()])
     assert not network.neuron._forward_hooks
+
+
+class Wrapped(nn.Module):
+    """A neuron around a neuron."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = LIF()
+
+    def forward(self, current):
+        return self.inner(current)
+
+    def step(self, current, state):
+        return self.inner.step(current, state)
+
+
+class Spiking(nn.Module):
+    """Attention that is made of a neuron, at the current and in a neuron, and neurons of several kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1)
+        self.current = Attend(Site("current", "current", 2, 1, spatial=True), lambda site: LIF())
+        gate = Attend(Site("membrane", "membrane", 1, 1, spatial=True), lambda site: LIF())
+        self.neurons = nn.Sequential(LIF(membrane=gate), Wrapped(), LIAF())
+
+    def forward(self, frames):
+        current = self.conv(frames.flatten(0, 1)).reshape(frames.shape)
+        return self.neurons(self.current(current)).mean((0, 2, 3))
+
+
+def test_the_layers_are_those_that_the_meter_counts():
+    network, log = Spiking(), Log()
+    frames = torch.ones(2, 1, 1, 2, 2)
+    counted = [row.layer for row in measure(network, frames).neuron_layers]
+    assert counted[0] == "neurons.0"
+    assert [name for name, _ in neuron_layers(network)] == counted
+    watch(network, in_batches(frames), [log])
+    assert [call for call, _ in log.calls[1:-1]] == counted
+    assert list(find_blocks(network)) == ["neurons"]

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from quietspike.core.analyses.samples import check_finite
+from quietspike.core.analyses.watching import neuron_layers
 from quietspike.core.errors import OptionError, unknown_name
-from quietspike.core.metering import is_neuron
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -27,7 +27,7 @@ def find_blocks(network: nn.Module, names: Iterable[str] | None = None) -> dict[
         OptionError: if there is no block, or the names are no list of them.
     """
     if names is None:
-        blocks = dict(_children(network, ""))
+        blocks = dict(_children(network, "", tuple(path for path, _ in neuron_layers(network))))
         if not blocks:
             raise OptionError(f"{type(network).__name__}: no child holds a neuron layer: name the blocks")
         return blocks
@@ -76,11 +76,13 @@ def block_inputs(blocks: dict[str, nn.Module], frames: Tensor) -> Iterator[dict[
         raise OptionError(f"{idle}: does not run when the network does: name other blocks")
 
 
-def _children(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+def _children(module: nn.Module, prefix: str, neurons: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         path = f"{prefix}{name}"
-        whole = isinstance(child, nn.Sequential) and any(is_neuron(inner) for inner in child)
+        whole = isinstance(child, nn.Sequential) and any(
+            f"{path}.{inner}" in neurons for inner, _ in child.named_children()
+        )
         if isinstance(child, CONTAINERS) and not whole:
-            yield from _children(child, f"{path}.")
-        elif not is_neuron(child) and any(is_neuron(inner) for inner in child.modules()):
+            yield from _children(child, f"{path}.", neurons)
+        elif any(neuron.startswith(f"{path}.") for neuron in neurons):
             yield path, child

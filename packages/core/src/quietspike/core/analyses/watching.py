@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quietspike.core.analyses.samples import check_finite, show
+from quietspike.core.layers import Attend
 from quietspike.core.metering import is_neuron
 from quietspike.core.modes import evaluating
 
@@ -79,9 +80,16 @@ def watch(
 
 
 def neuron_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Neuron layers by path, as the network was built; of a neuron inside a neuron, the outer."""
+    """Neuron layers by path, as the network was built: those that ``CostMeter`` counts.
+
+    What is inside attention or inside a neuron is none.
+    """
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
-        if module is not network and not name.startswith(inside) and is_neuron(module):
+        if name.startswith(inside) or module is network:
+            continue
+        if isinstance(module, Attend):
+            inside = (*inside, f"{name}.")
+        elif is_neuron(module):
             inside = (*inside, f"{name}.")
             yield name, module
