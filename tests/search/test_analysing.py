@@ -9,6 +9,7 @@ import torch
 from matplotlib.image import imread
 from rich.console import Console
 from torch import nn
+from torch.utils.data import Subset
 
 from quietspike.core import Placement
 from quietspike.core.analyses import NETWORK
@@ -237,6 +238,16 @@ def test_a_silent_network_is_drawn_too(opened):
             figure.canvas.draw()
     for rows in TABLES.values():
         list(rows(analysis))
+
+
+def test_a_single_sample_has_no_standard_error(opened, monkeypatch, console):
+    sample = Subset(opened.dataset.split("test"), [0])
+    monkeypatch.setattr(opened.dataset, "split", lambda name: sample)
+    analysis = analyse_network(opened, "test")
+    assert [row["error"] for row in analysis_tables.isometry_rows(analysis)] == [""] * len(BLOCKS)
+    console.print(analysis_tables.block_table(analysis))
+    assert all(mark not in console.file.getvalue() for mark in ("±", "nan"))
+    FIGURES["isometry"](analysis).canvas.draw()
 
 
 class Deep(nn.Module):

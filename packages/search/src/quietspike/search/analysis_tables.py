@@ -121,16 +121,16 @@ def channel_similarity_rows(analysis: Analysis) -> Rows:
 
 
 def noise_rows(analysis: Analysis) -> Rows:
-    """One a layer."""
+    """One a layer of more than one position."""
     for layer, row in analysis.noise.items():
         figures = {"noise_share": _known(row.share), "background": row.background, "noise_spikes": row.spikes}
         yield {"layer": layer, **figures}
 
 
 def isometry_rows(analysis: Analysis) -> Rows:
-    """One a block."""
+    """One a block; no error of a single sample."""
     for row in analysis.isometry:
-        figures = {"phi": row.mean, "error": row.error, "variance": row.variance, "samples": row.samples}
+        figures = {"phi": row.mean, "error": _known(row.error), "variance": row.variance, "samples": row.samples}
         yield {"block": row.block, **figures}
 
 
@@ -193,7 +193,8 @@ def block_table(analysis: Analysis) -> Table:
     norms = {row.block: row for row in analysis.gradients}
     for row in analysis.isometry:
         norm = norms[row.block]
-        figures = (f"{row.mean:.3g} ± {row.error:.1g}", f"{row.variance:.3g}", f"{norm.inputs:.3g}")
+        error = "" if math.isnan(row.error) else f" ± {row.error:.1g}"
+        figures = (f"{row.mean:.3g}{error}", f"{row.variance:.3g}", f"{norm.inputs:.3g}")
         table.add_row(row.block, *figures, f"{norm.parameters:.3g}")
     return table
 
