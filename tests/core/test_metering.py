@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from quietspike.core import Placement
+from quietspike.core import OptionError, Placement
 from quietspike.core.conv3 import Conv3
 from quietspike.core.cost import Cost
 from quietspike.core.layers import over_steps
@@ -82,7 +82,7 @@ def test_only_what_runs_while_the_meter_is_open_is_counted(gated):
 
 
 def test_an_error_inside_leaves_no_hook(gated):
-    with pytest.raises(RuntimeError), CostMeter(gated):
+    with pytest.raises(OptionError), CostMeter(gated):
         gated(torch.zeros(3, 1, 5, 8, 8, dtype=torch.float64))
     assert not any(module._forward_hooks for module in gated.modules())
 
