@@ -179,7 +179,7 @@ def test_a_layer_and_a_step_can_be_chosen(weights, tmp_path):
         (["--step", "last"], "analyse: argument --step: invalid int value: 'last'"),
         (["--split", "tset"], "--split: no 'tset'; did you mean 'test'?"),
         (["--train.epoch", "3"], "key: no 'train.epoch'; did you mean 'train.epochs'?"),
-        (["--layers", "block1"], "key: no 'layers'"),
+        (["--layers", "block1"], "option: no '--layers'; did you mean '--layer'?"),
     ],
 )
 def test_a_mistake_is_one_line(weights, capsys, words, message):
