@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from quietspike.core import NEURONS, Placement
-from quietspike.core.analyses.watching import neuron_layers
 from quietspike.core.conv3 import Conv3
+from quietspike.core.metering import neuron_layers
 from quietspike.core.neurons import LIF, gate_membrane, unroll
 from quietspike.core.surrogates import surrogate
 from quietspike.core.testing import check_neuron

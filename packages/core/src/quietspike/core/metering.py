@@ -109,23 +109,35 @@ def is_neuron(module: nn.Module) -> bool:
     return True
 
 
-def _tallies(network: nn.Module, images: bool) -> Iterator[tuple[str, Tally]]:
-    """The modules whose cost is counted, by path, and not what is inside them."""
+def neuron_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Neuron layers by path, as the network was built; what is inside attention or inside a neuron is none."""
+    for name, module in _outermost(network):
+        if module is not network and is_neuron(module):
+            yield name, module
+
+
+def _outermost(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules by path, without those inside attention, synapses and neurons."""
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
-        if name.startswith(inside):
-            continue
+        if not name.startswith(inside):
+            yield name, module
+            if module is not network and (isinstance(module, Attend | nn.Conv2d | nn.Linear) or is_neuron(module)):
+                inside = (*inside, f"{name}.")
+
+
+def _tallies(network: nn.Module, images: bool) -> Iterator[tuple[str, Tally]]:
+    """The modules whose cost is counted, by path, and not what is inside them."""
+    neurons = dict(neuron_layers(network))
+    for name, module in _outermost(network):
         if isinstance(module, Attend):
-            inside = (*inside, f"{name}.")
             yield from _attention(name, module)
-        elif module is not network and is_neuron(module):
-            inside = (*inside, f"{name}.")
+        elif name in neurons:
             yield name, NeuronTally(name, module)
             for inner, attend in module.named_modules():
                 if isinstance(attend, Attend):
                     yield from _attention(f"{name}.{inner}", attend)
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            inside = (*inside, f"{name}.")
             yield name, SynapseTally(name, module, images=images)
         elif isinstance(module, UNCOUNTED):
             kind = type(module).__name__

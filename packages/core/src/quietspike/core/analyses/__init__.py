@@ -13,7 +13,8 @@ from quietspike.core.analyses.potentials import Distribution, potential_distribu
 from quietspike.core.analyses.responses import SpikingResponses
 from quietspike.core.analyses.similarity import Similarity, mean_similarity
 from quietspike.core.analyses.spike_maps import SpikeMaps, spike_map
-from quietspike.core.analyses.watching import Watcher, neuron_layers, watch
+from quietspike.core.analyses.watching import Watcher, watch
+from quietspike.core.metering import neuron_layers
 
 __all__ = [
     "NETWORK",

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from quietspike.core.analyses.samples import check_finite
-from quietspike.core.analyses.watching import neuron_layers
 from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.metering import neuron_layers
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from quietspike.core.analyses.histogram import Histogram
 from quietspike.core.analyses.samples import show
-from quietspike.core.analyses.watching import neuron_layers
 from quietspike.core.contracts import Signal
 from quietspike.core.errors import DataError
 from quietspike.core.layers import Attend
+from quietspike.core.metering import neuron_layers
 from quietspike.core.modes import evaluating
 
 When = Literal["before", "after"]

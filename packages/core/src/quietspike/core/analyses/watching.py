@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from quietspike.core.analyses.samples import check_finite, show
-from quietspike.core.layers import Attend
-from quietspike.core.metering import is_neuron
+from quietspike.core.metering import neuron_layers
 from quietspike.core.modes import evaluating
 
 
@@ -77,19 +76,3 @@ def watch(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def neuron_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Neuron layers by path, as the network was built: those that ``CostMeter`` counts.
-
-    What is inside attention or inside a neuron is none.
-    """
-    inside: tuple[str, ...] = ()
-    for name, module in network.named_modules():
-        if name.startswith(inside) or module is network:
-            continue
-        if isinstance(module, Attend):
-            inside = (*inside, f"{name}.")
-        elif is_neuron(module):
-            inside = (*inside, f"{name}.")
-            yield name, module
