@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 from statistics import fmean
 
 import pytest
@@ -42,6 +43,11 @@ def weights(tmp_path_factory, tiny_in):
 @pytest.fixture(scope="module")
 def opened(weights):
     return open_weights(weights, ["--device", "cpu"])
+
+
+@pytest.fixture(scope="module")
+def analysis(opened):
+    return analyse_network(opened, "test")
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +161,24 @@ def test_gradients_and_isometry_are_there_for_each_block(written):
     assert len(table(written, "similarity_channels", layer="block2.neuron")) == 4
 
 
+def test_the_header_has_each_column_that_a_row_may_have(analysis, written):
+    for name, each in TABLES.items():
+        assert set().union(*each.rows(analysis)) == set(each.columns), name
+        assert (written / f"{name}.csv").read_text().splitlines()[0] == ",".join(each.columns)
+
+
+def test_the_error_of_one_sample_is_left_out(analysis, console):
+    alone = [dataclasses.replace(row, error=math.nan, samples=1) for row in analysis.isometry]
+    analysis = dataclasses.replace(analysis, isometry=alone)
+    assert {row["error"] for row in analysis_tables.isometry_rows(analysis)} == {""}
+    console.print(analysis_tables.block_table(analysis))
+    rows = [line for line in console.file.getvalue().splitlines() if "block1" in line]
+    assert rows
+    assert "±" not in rows[0]
+    assert "nan" not in rows[0]
+    FIGURES["isometry"](analysis).canvas.draw()
+
+
 # a layer and a step of one's own
 
 
@@ -181,11 +205,17 @@ def test_a_layer_and_a_step_can_be_chosen(weights, tmp_path):
         (["--layers", "block1"], "key: no 'layers'"),
     ],
 )
-def test_a_mistake_is_one_line(weights, capsys, words, message):
-    assert main(["analyse", str(weights), *words]) == 2
+def test_a_mistake_is_one_line_and_leaves_no_folder(weights, tmp_path, capsys, words, message):
+    assert main(["analyse", str(weights), "--output", str(tmp_path / "new"), *words]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert err.startswith(f"quietspike: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_leaves_a_folder_that_was_there(weights, tmp_path):
+    assert main(["analyse", str(weights), "--output", str(tmp_path), "--step", "5"]) == 2
+    assert tmp_path.is_dir()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
@@ -219,8 +249,8 @@ def test_a_network_without_blocks_has_all_but_the_gradients(opened):
     assert (analysis.isometry, analysis.gradients) == ([], [])
     drawn = [name for name, draw in FIGURES.items() if draw(analysis) is not None]
     assert drawn == [name for name in FIGURES if name not in ("isometry", "gradients")]
-    for rows in TABLES.values():
-        list(rows(analysis))
+    for each in TABLES.values():
+        list(each.rows(analysis))
 
 
 def test_a_silent_network_is_drawn_too(opened):
@@ -235,8 +265,8 @@ def test_a_silent_network_is_drawn_too(opened):
         figure = draw(analysis)
         if figure is not None:
             figure.canvas.draw()
-    for rows in TABLES.values():
-        list(rows(analysis))
+    for each in TABLES.values():
+        list(each.rows(analysis))
 
 
 class Deep(nn.Module):
