@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -53,7 +54,8 @@ def analyse_weights(
         analysis = analyse_network(weights, split, layer=layer, step=step)
     except BaseException:
         if made:
-            folder.rmdir()
+            with suppress(OSError):
+                folder.rmdir()
         raise
     for name, table in TABLES.items():
         write_csv(folder / f"{name}.csv", table.rows(analysis), table.columns)
