@@ -51,22 +51,27 @@ def eca_by_hand(u, w):
 def cbam_by_hand(u, w):
     """Of the whole module: both gates' product."""
     first, second = w["0.mlp.squeeze.weight"], w["0.mlp.expand.weight"]
+    inner, outer = w.get("0.mlp.squeeze.bias", 0), w.get("0.mlp.expand.bias", 0)
     pooled = [np.array([pool(channel) for channel in u]) for pool in (np.mean, np.max)]
-    channels = sigmoid(sum(second @ np.maximum(first @ v, 0) for v in pooled))[:, None, None]
+    channels = sigmoid(sum(second @ np.maximum(first @ v + inner, 0) + outer for v in pooled))[:, None, None]
     refined = channels * u
     kernel = w["1.conv.weight"][0]
     reach = kernel.shape[-1] // 2
     maps = np.pad(np.stack([refined.mean(0), refined.max(0)]), ((0, 0), (reach, reach), (reach, reach)))
     size = kernel.shape[-1]
     space = [[(maps[:, h : h + size, v : v + size] * kernel).sum() for v in range(W)] for h in range(H)]
-    return channels * sigmoid(np.array(space))
+    space = np.array(space)
+    if "1.norm.weight" in w:
+        mean, variance = w["1.norm.running_mean"], w["1.norm.running_var"]
+        space = (space - mean) / np.sqrt(variance + 1e-5) * w["1.norm.weight"] + w["1.norm.bias"]
+    return channels * sigmoid(space)
 
 
-def simam_by_hand(u, _, regularizer=1e-4):
+def simam_by_hand(u, _, regularizer=1e-4, fewer=1):
     """From the energy itself, eq. 5: e = 4 (v + λ) / ((t − μ)² + 2 v + 2 λ); the weight is σ(1/e)."""
     out = np.empty_like(u)
     for c, channel in enumerate(u):
-        v = channel.var(ddof=1)
+        v = channel.var(ddof=fewer)
         for place, t in np.ndenumerate(channel):
             energy = 4 * (v + regularizer) / ((t - channel.mean()) ** 2 + 2 * v + 2 * regularizer)
             out[(c, *place)] = sigmoid(1 / energy)
@@ -90,6 +95,27 @@ def test_each_step_by_itself_follows_the_equations(name):
         for b in range(3):
             u = x[t, b].numpy()
             np.testing.assert_allclose(out[t, b], u * by_hand(u, weights_of(module)), rtol=0, atol=1e-12)
+
+
+def test_the_codes_cbam_has_biases_and_a_normalisation():
+    module, x = build(cbam, channel_reduction=2, spatial=True, bias=True, norm=True), features(T, 3, C, H, W)
+    module.train()(features(T, 8, C, H, W, seed=2))
+    module.gates[1].norm.weight.data.fill_(1.5)
+    module.gates[1].norm.bias.data.fill_(-0.3)
+    out = module.eval()(x).detach().numpy()
+    for t, b in np.ndindex(T, 3):
+        u = x[t, b].numpy()
+        np.testing.assert_allclose(out[t, b], u * cbam_by_hand(u, weights_of(module)), rtol=0, atol=1e-12)
+    assert module.gates[1].norm.running_mean.abs() > 1e-4
+
+
+def test_the_equations_of_simam_divide_by_all_features():
+    x = features(T, 3, C, H, W)
+    out = build(simam, unbiased=False)(x).numpy()
+    assert not np.allclose(out, build(simam)(x))
+    for t, b in np.ndindex(T, 3):
+        u = x[t, b].numpy()
+        np.testing.assert_allclose(out[t, b], u * simam_by_hand(u, None, fewer=0), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["se", "eca", "simam"])

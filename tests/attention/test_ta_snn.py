@@ -25,17 +25,19 @@ def features(*shape, seed=1, dtype=torch.float64):
 
 
 def scores_by_hand(x, module):
-    """Of one sample [T, ...]: equations 5 and 6, with the code's biases."""
+    """Of one sample [T, ...]: equations 5 and 6, with the code's biases where there are any."""
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     s = np.array([step.mean() for step in x])
-    hidden = np.maximum(weights["mlp.squeeze.weight"] @ s + weights["mlp.squeeze.bias"], 0)
-    logits = weights["mlp.expand.weight"] @ hidden + weights["mlp.expand.bias"]
+    hidden = np.maximum(weights["mlp.squeeze.weight"] @ s + weights.get("mlp.squeeze.bias", 0), 0)
+    logits = weights["mlp.expand.weight"] @ hidden + weights.get("mlp.expand.bias", 0)
     return 1 / (1 + np.exp(-logits))
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("site", "shape"), [(CONVOLUTION, (6, 4, 3, 5, 4)), (CONNECTED, (6, 4, 11))])
-def test_follows_the_equations(site, shape):
-    module, x = ta_snn(site, temporal_reduction=2).double(), features(*shape)
+def test_follows_the_equations(site, shape, bias):
+    module, x = ta_snn(site, temporal_reduction=2, bias=bias).double(), features(*shape)
+    assert len(list(module.parameters())) == (4 if bias else 2)
     out = module(x).detach().numpy()
     for b in range(4):
         sample = x[:, b].numpy()

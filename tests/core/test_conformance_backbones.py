@@ -1,13 +1,16 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from quietspike.core import BACKBONES, OptionError, Site
 from quietspike.core.conv3 import Conv3
-from quietspike.core.layers import Attend, SpikingConv, SpikingLinear
+from quietspike.core.layers import Attend, SpikingConv, SpikingLinear, over_steps
+from quietspike.core.ms_resnet import MSBlock, MSResNet
 from quietspike.core.neurons import LIF
+from quietspike.core.stages import run_stages
 from quietspike.core.testing import check_attention, check_backbone, check_neuron
 
 from .conftest import refused
@@ -38,6 +41,22 @@ def test_every_registered_backbone_takes_other_sizes_and_one_step(name, size):
     assert scores.shape == (1, 2)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 1, 3, 32, 32), (2, 1, 2, 32, 31), (1, 2, 2, 32, 32), (2, 2)])
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_registered_backbone_refuses_frames_of_another_shape(name, shape):
+    network = BACKBONES.get(name)(**{"input_shape": [2, 32, 32], "steps": 2, "classes": 3, **SMALL[name]})
+    with pytest.raises(OptionError) as caught:
+        network(torch.zeros(shape))
+    assert str(caught.value) == f"frames={list(shape)}: must be [T, B, C, H, W] = [2, B, 2, 32, 32]"
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_registered_backbone_takes_numpys_numbers(name):
+    size, steps, classes, least = (np.int64(number) for number in (32, 2, 3, 2))
+    network = BACKBONES.get(name)(input_shape=(least, size, size), steps=steps, classes=classes, **SMALL[name])
+    assert network.eval()(torch.zeros(2, 1, 2, 32, 32)).shape == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -45,6 +64,9 @@ def test_every_registered_backbone_takes_other_sizes_and_one_step(name, size):
         ({"input_shape": (2, 0, 32)}, "input_shape=(2, 0, 32): must be a list of 3 whole numbers of at least 1"),
         ({"steps": 1.5}, "steps=1.5: must be a whole number of at least 1"),
         ({"classes": 0}, "classes=0: must be a whole number of at least 1"),
+        ({"classes": True}, "classes=True: must be a whole number of at least 1"),
+        ({"steps": np.float64(2)}, f"steps={np.float64(2)!r}: must be a whole number of at least 1"),
+        ({"steps": np.True_}, f"steps={np.True_!r}: must be a whole number of at least 1"),
     ],
 )
 @pytest.mark.parametrize("name", BACKBONES.names())
@@ -143,6 +165,23 @@ class Unsteady(SmallBackbone):
         return super().forward(self.extra(frames))
 
 
+class Unused(SecondSite):
+    site = Site("extra.input", "input", 3, 2, spatial=True)
+
+    def forward(self, frames):
+        self.extra(frames)
+        return super().forward(frames)
+
+
+class Streaming(SmallBackbone):
+    def forward(self, frames):
+        block, state, spikes = self.block1, None, []
+        for current in block.current(over_steps(block.input(frames), block.conv, block.norm)):
+            spike, state = block.neuron.step(current, state)
+            spikes.append(spike)
+        return self.fc1(torch.stack(spikes)).mean(0)
+
+
 class EveryStep(SmallBackbone):
     def forward(self, frames):
         return self.fc1(self.block1(frames))
@@ -176,6 +215,8 @@ class Crowd(SmallBackbone):
         (Outside, "attention stands outside of Attend: its cost would count as synapses"),
         (Unsteady, "list_sites() finds other sites than a real build"),
         (NeverUsed, "extra.current was asked for and never used"),
+        (Unused, "what attention gives at extra.input is not used"),
+        (Streaming, "forward() of block1.neuron is not called: its spikes are not counted"),
         (WrongSteps, "extra.input says 7 steps and sees (3, 2, 2, 32, 32)"),
         (WrongChannels, "extra.input says 5 channels and sees (3, 2, 2, 32, 32)"),
         (WrongSpace, "extra.input says spatial=False and sees (3, 2, 2, 32, 32)"),
@@ -184,6 +225,29 @@ class Crowd(SmallBackbone):
 )
 def test_a_broken_backbone_is_refused(plugin, sentence):
     refused(check_backbone, plugin, sentence)
+
+
+class DeafStem(MSResNet):
+    def forward(self, frames):
+        self.input(frames)
+        x = run_stages(self, over_steps(frames, self.stem))
+        return self.fc(self.head(x).mean((0, 3, 4)))
+
+
+def test_a_residual_network_that_ignores_the_attention_of_its_stem_is_refused():
+    with pytest.raises(AssertionError, match=r"^what attention gives at stem\.input is not used$"):
+        check_backbone(DeafStem, **SMALL["ms_resnet18"])
+
+
+def test_a_residual_network_that_ignores_the_attention_on_a_sum_is_refused(monkeypatch):
+    def forward(block, x):
+        out = block.current(block.conv2(block.conv1(x))) + over_steps(x, block.shortcut)
+        block.sum(out)
+        return out
+
+    monkeypatch.setattr(MSBlock, "forward", forward)
+    with pytest.raises(AssertionError, match=r"^what attention gives at stage1\.block1\.sum is not used$"):
+        check_backbone(MSResNet, **SMALL["ms_resnet18"])
 
 
 def test_a_sound_backbone_passes():

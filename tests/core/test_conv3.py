@@ -75,19 +75,6 @@ def test_it_has_the_papers_neurons(classes, neurons):
     assert meter.cost().neurons == neurons
 
 
-@pytest.mark.parametrize(
-    ("spikes", "rate", "neurons", "steps"),
-    [
-        (1.108e6, 0.173, 106_763, 60),  # Gesture: vanilla
-        (0.167e6, 0.026, 106_763, 60),  # and TCSA
-        (1.570e6, 0.245, 106_772, 60),  # Gait
-        (0.288e6, 0.045, 106_772, 60),
-    ],
-)
-def test_the_papers_spikes_are_its_rates_times_these_neurons(spikes, rate, neurons, steps):
-    assert spikes == pytest.approx(rate * neurons * steps, abs=0.0006e6)
-
-
 def test_spikes_are_the_firing_rate_times_neurons_and_steps():
     network = Conv3(**SMALL).eval()
     with torch.no_grad(), CostMeter(network) as meter:
@@ -187,6 +174,11 @@ def test_one_step_and_one_sample_work(steps, batch):
     assert network(torch.rand(steps, batch, 2, 8, 8)).shape == (batch, 3)
 
 
+def test_there_are_as_many_convolutions_as_widths():
+    names = [site.name for site in list_sites(Conv3, widths=(4, 5), pools=(2, 2)) if site.signal == "current"]
+    assert names == ["block1.current", "block2.current", "fc1.current", "fc2.current"]
+
+
 def test_more_and_fewer_hidden_layers():
     assert [site.name for site in list_sites(Conv3, hidden=())][-2:] == ["fc1.current", "fc1.membrane"]
     assert [site.channels for site in list_sites(Conv3, hidden=(9, 8))][-6:] == [9, 9, 8, 8, 11, 11]
@@ -195,12 +187,13 @@ def test_more_and_fewer_hidden_layers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (4, 4)}, "widths=(4, 4): must be a list of 3 whole numbers of at least 1"),
+        ({"widths": (4, 4)}, "pools=(1, 2, 2): must be a list of 2 whole numbers of at least 1"),
+        ({"widths": 4}, "widths=4: must be a list of whole numbers of at least 1"),
         ({"pools": (1, 2, 2, 2)}, "pools=(1, 2, 2, 2): must be a list of 3 whole numbers of at least 1"),
         ({"pools": (4, 4, 1)}, "pools=[4, 4, 1]: nothing is left of an input of 8×8"),
         ({"pools": (0, 1, 1)}, "pools=(0, 1, 1): must be a list of 3 whole numbers of at least 1"),
-        ({"widths": (4, -1, 4)}, "widths=(4, -1, 4): must be a list of 3 whole numbers of at least 1"),
-        ({"widths": [4.5, 4, 4]}, "widths=[4.5, 4, 4]: must be a list of 3 whole numbers of at least 1"),
+        ({"widths": (4, -1, 4)}, "widths=(4, -1, 4): must be a list of whole numbers of at least 1"),
+        ({"widths": [4.5, 4, 4]}, "widths=[4.5, 4, 4]: must be a list of whole numbers of at least 1"),
         ({"hidden": 8}, "hidden=8: must be a list of whole numbers of at least 1"),
         ({"hidden": "8"}, "hidden='8': must be a list of whole numbers of at least 1"),
         ({"norm": "false"}, "norm='false': must be true or false"),

@@ -1,4 +1,5 @@
 import json
+import math
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -33,6 +34,7 @@ def test_totals_add_up_the_layers():
     cost = Cost((conv, first, gate, last))
     assert cost.totals == {
         "spikes": 6,
+        "spatial_spikes": 4,
         "firing_rate": 6 / (2 * 7),
         "spatial_firing_rate": 4 / 10,
         "synaptic_operations": 4,
@@ -50,6 +52,7 @@ def test_totals_add_up_the_layers():
     assert cost.spatial_firing_rate == 4 / 10
     assert cost.added_macs == (4, 2)
     assert Cost((conv, first, last)).efficiency(cost) == 4
+    assert math.isnan(Cost((first, last)).efficiency(cost))
 
 
 def test_a_network_without_neurons_has_no_firing_rate():

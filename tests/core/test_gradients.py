@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import DataError
-from quietspike.core.analyses import gradient_norms
+from quietspike.core import DataError, OptionError
+from quietspike.core.analyses import block_isometry, gradient_norms
 from quietspike.core.recipe import Recipe
 
 from .conftest import bits, in_batches
@@ -81,3 +81,78 @@ def test_the_network_is_left_as_it_was(build):
 def test_no_sample_is_refused(build):
     with pytest.raises(DataError, match="no sample"):
         gradient_norms(build(), [], Recipe().loss_of)
+
+
+# what is refused, by isometry in the same way
+
+
+def norms(network, batches, blocks=None):
+    return gradient_norms(network, batches, total, blocks=blocks)
+
+
+def isometry(network, batches, blocks=None):
+    return block_isometry(network, batches, probes=2, blocks=blocks)
+
+
+both = pytest.mark.parametrize("analyse", [norms, isometry])
+
+
+@both
+@pytest.mark.parametrize("inner", ["conv", "norm"])
+def test_a_block_that_sees_single_frames_is_refused(build, analyse, inner):
+    frames = bits(4, 2, 2, 8, 8)
+    with pytest.raises(OptionError, match=rf"^block1.{inner}: is not a function of one tensor \[T, B, ...\] to anoth"):
+        analyse(build(), in_batches(frames), ["block1", f"block1.{inner}"])
+
+
+@both
+def test_a_block_that_runs_twice_or_not_at_all_is_refused(analyse):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spare, self.twice = Scale(1.0), Scale(2.0)
+
+        def forward(self, frames):
+            return self.twice(self.twice(frames)).sum(0)
+
+    network = Odd()
+    with pytest.raises(OptionError, match=r"^spare: does not run"):
+        analyse(network, in_batches(FRAMES), ["spare"])
+    with pytest.raises(OptionError, match=r"^twice: runs twice"):
+        analyse(network, in_batches(FRAMES), ["twice"])
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@both
+def test_what_is_not_finite_is_refused_by_the_block_where_it_arises(analyse):
+    with pytest.raises(DataError, match=r"^frames: a value is not finite"):
+        analyse(Two(), in_batches(FRAMES / 0), ["first"])
+    network = Two()
+    with torch.no_grad():
+        network.second.factor.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"^second: a value is not finite"):
+        analyse(network, in_batches(FRAMES), ["first", "second"])
+    network = Two()
+    with torch.no_grad():
+        network.first.factor.fill_(float("inf"))
+    with pytest.raises(DataError, match=r"^second: a value is not finite"):
+        analyse(network, in_batches(torch.ones_like(FRAMES)), ["second"])
+
+
+def test_a_parameters_gradient_that_is_not_finite_is_refused():
+    class Root(Scale):
+        def forward(self, x):
+            return x + self.factor.sqrt()
+
+    network = Two()
+    network.second = Root(0.0)
+    with pytest.raises(DataError, match=r"^second: a value is not finite"):
+        norms(network, in_batches(FRAMES), ["first", "second"])
+
+
+@both
+def test_batches_without_samples_are_passed_over(analyse):
+    batches = [(FRAMES[:, :0], torch.zeros(0)), *in_batches(FRAMES)]
+    assert analyse(Two(), batches, ["first"]) == analyse(Two(), batches[1:], ["first"])
+    with pytest.raises(DataError, match="no sample"):
+        analyse(Two(), batches[:1], ["first"])

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from quietspike.core import DataError, UnknownNameError
+from quietspike.core import DataError, OptionError, UnknownNameError
 from quietspike.core.analyses import block_isometry, estimate_traces, exact_traces, find_blocks
 from quietspike.core.conv3 import Conv3
 from quietspike.core.layers import SpikingConv
@@ -145,6 +146,39 @@ def test_the_rows_are_the_exact_means_of_the_samples_in_the_network():
         assert row.variance == pytest.approx((exact[1] - exact[0] ** 2).item(), rel=0.2, abs=1e-6)
 
 
+class Gain(nn.Module):
+    """Multiplies a sample by its own largest value, whose gradient is not followed."""
+
+    def forward(self, x):
+        return x * x.detach().amax((0, 2), keepdim=True)
+
+
+def test_the_error_is_the_means_over_the_samples():
+    frames = torch.ones(2, 4, 3) * torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None]
+    [row] = block_isometry(Chain(Gain()), in_batches(frames, 3, 1), blocks=["blocks.0"])
+    # φ is 1, 4, 9, 16 of the four samples: mean 7.5, deviations -6.5, -3.5, 1.5, 8.5, squares 129
+    assert row.mean == pytest.approx(7.5)
+    assert row.error == pytest.approx((129 / 3 / 4) ** 0.5)
+
+
+def test_a_single_sample_has_no_error():
+    [row] = block_isometry(Chain(Gain()), in_batches(torch.ones(2, 1, 3)), blocks=["blocks.0"])
+    assert (row.mean, row.samples) == (pytest.approx(1), 1)
+    assert math.isnan(row.error)
+
+
+def test_a_block_inside_a_block_is_measured_as_if_alone():
+    frames = torch.rand(2, 2, 3, generator=seeded())
+    network = Chain(nn.Sequential(Gain(), Linear(2 * torch.eye(3))))
+    rows = block_isometry(network, in_batches(frames), blocks=["blocks.0", "blocks.0.0", "blocks.0.1"])
+    rows = {row.block: row for row in rows}
+    assert [row.samples for row in rows.values()] == [2, 2, 2]
+    squares = frames.amax((0, 2)).square()
+    for block, factor in (("blocks.0.0", squares), ("blocks.0.1", torch.tensor([4.0, 4.0])), ("blocks.0", 4 * squares)):
+        assert rows[block].mean == pytest.approx(float(factor.mean()))
+        assert rows[block].error == pytest.approx(float(factor.std()) / 2**0.5)
+
+
 def test_equal_seeds_give_equal_numbers_and_the_network_is_left_as_it_was(build):
     network, frames = build().train(), bits(4, 3, 2, 8, 8)
     first, second, other = (block_isometry(network, in_batches(frames), seed=seed) for seed in (0, 0, 1))
@@ -172,6 +206,18 @@ def test_no_block_and_a_wrong_name_are_refused(relay):
         find_blocks(relay)
     with pytest.raises(UnknownNameError, match="did you mean 'first'"):
         find_blocks(relay, ["frist"])
+    with pytest.raises(UnknownNameError, match=r"no 'x'; there are: first, second$"):
+        find_blocks(relay, ["x"])
+
+
+@pytest.mark.parametrize("names", [[], "first"])
+def test_names_that_are_no_list_of_them_are_refused(relay, names):
+    with pytest.raises(OptionError, match=f"^blocks={re.escape(repr(names))}: must be a list of at least one"):
+        find_blocks(relay, names)
+
+
+def test_names_may_come_from_a_generator(relay):
+    assert list(find_blocks(relay, (name for name in ("second", "first")))) == ["second", "first"]
 
 
 def test_what_is_no_function_of_one_tensor_is_refused():
@@ -204,6 +250,5 @@ def test_a_block_that_lets_no_gradient_through_has_none():
             return x.detach().round()
 
     assert estimate_traces(Round(), torch.rand(1, 1, 3), 2, seeded()).tolist() == [0, 0]
-    [row] = block_isometry(Chain(Round()), in_batches(torch.rand(1, 1, 3)), blocks=["blocks.0"])
+    [row] = block_isometry(Chain(Round()), in_batches(torch.rand(1, 2, 3)), blocks=["blocks.0"])
     assert (row.mean, row.variance, row.error) == (0, 0, 0)
-    assert math.isfinite(row.error)

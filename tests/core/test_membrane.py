@@ -17,7 +17,8 @@ from .conftest import Counted, bits, measure
 
 SMALL = {"input_shape": (2, 8, 8), "steps": 5, "classes": 3, "widths": (8, 8, 8), "hidden": (7,)}
 PER_STEP = {"name": "csa", "channel_reduction": 2, "per_step": True, "kernel": 7, "relu": False}
-RECOMMENDED = {f"block{n}.current": "ta" for n in (1, 2, 3)} | {f"block{n}.membrane": PER_STEP for n in (1, 2, 3)}
+TA = {"name": "ta", "relu": False}
+RECOMMENDED = {f"block{n}.current": TA for n in (1, 2, 3)} | {f"block{n}.membrane": PER_STEP for n in (1, 2, 3)}
 
 
 def small(placement=None, **options):
@@ -44,7 +45,7 @@ def stepwise(network, frames):
 
     def gate_time(x, prefix):
         average, maximum = (mlp(pooled.T, prefix).T for pooled in (x.mean((2, 3, 4)), x.amax((2, 3, 4))))
-        return ((average + maximum).sigmoid()[:, :, None, None, None] * x).relu()
+        return (average + maximum).sigmoid()[:, :, None, None, None] * x
 
     def gate_potential(u, prefix):
         channels = (mlp(u.mean((2, 3)), f"{prefix}.channel") + mlp(u.amax((2, 3)), f"{prefix}.channel")).sigmoid()
@@ -99,9 +100,16 @@ def test_the_papers_recommended_attention_trains():
 
 @pytest.mark.parametrize("neuron", NEURONS.names())
 def test_every_neuron_takes_it(neuron):
-    network = small(Placement({"block2.membrane": PER_STEP}), neuron=NEURONS.get(neuron)).eval()
-    assert isinstance(network.block2.neuron.membrane, Attend)
-    assert network(torch.rand(5, 2, 2, 8, 8)).shape == (2, 3)
+    gated = lively(Placement({"block2.membrane": PER_STEP}), neuron=NEURONS.get(neuron))
+    nn.init.constant_(gated.block2.norm.weight, 20)
+    bare = lively(None, neuron=NEURONS.get(neuron))
+    assert isinstance(gated.block2.neuron.membrane, Attend)
+    bare.load_state_dict(gated.state_dict(), strict=False)
+    frames = 3 * torch.rand(5, 2, 2, 8, 8)
+    with torch.no_grad():
+        seen = {network: network.block2(network.block1(frames)) for network in (gated, bare)}
+    assert 0 < seen[gated].count_nonzero() < seen[gated].numel()
+    assert not torch.equal(seen[gated], seen[bare])
 
 
 @pytest.mark.parametrize("placement", [None, Placement(), Placement({"block2.membrane": "none"})])

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from quietspike.core import Placement
+from quietspike.core import OptionError, Placement, Site
 from quietspike.core.conv3 import Conv3
 from quietspike.core.cost import Cost
-from quietspike.core.layers import over_steps
+from quietspike.core.layers import Attend, over_steps
 from quietspike.core.metering import CostMeter, is_neuron
 from quietspike.core.neurons import LIF, PLIF
 
@@ -41,7 +41,7 @@ def test_totals_are_the_sums_of_the_layers(gated):
     cost = measure(gated, bits(3, 5, 2, 8, 8).double())
     for name in ("spikes", "neurons", "synaptic_operations", "macs", "energy", "energy_paper", "parameters"):
         assert getattr(cost, name) == pytest.approx(sum(getattr(layer, name) for layer in cost.layers))
-    rates = ("firing_rate", "spatial_firing_rate")
+    rates = ("spatial_spikes", "firing_rate", "spatial_firing_rate")
     names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
     assert cost.totals == {name: getattr(cost, name) for name in names}
     assert cost.parameters == sum(parameter.numel() for parameter in gated.parameters())
@@ -82,7 +82,7 @@ def test_only_what_runs_while_the_meter_is_open_is_counted(gated):
 
 
 def test_an_error_inside_leaves_no_hook(gated):
-    with pytest.raises(RuntimeError), CostMeter(gated):
+    with pytest.raises(OptionError), CostMeter(gated):
         gated(torch.zeros(3, 1, 5, 8, 8, dtype=torch.float64))
     assert not any(module._forward_hooks for module in gated.modules())
 
@@ -119,12 +119,45 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+SITE = Site("block1.membrane", "membrane", 1, 1, spatial=True)
+
+
 def test_what_counts_as_a_neuron():
     assert is_neuron(LIF())
     assert is_neuron(PLIF())
     assert is_neuron(LIF(membrane=nn.Conv2d(1, 1, 1)))
     assert not is_neuron(nn.ReLU())
     assert not is_neuron(Block())
+    recurrent = LIF()
+    recurrent.back = nn.Linear(3, 3)
+    assert not is_neuron(recurrent)
+
+
+@pytest.mark.parametrize("name", ["membrane", "gate"])
+def test_a_neuron_may_call_its_attention_as_it_likes(name):
+    neuron = LIF()
+    setattr(neuron, name, Attend(SITE, lambda site: nn.Conv2d(1, 1, 1)))
+    assert is_neuron(neuron)
+
+
+class Wrapper(nn.Module):
+    """A neuron that streams another."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = LIF(threshold=0.5, decay=0.0)
+
+    def forward(self, current):
+        return torch.stack([self.step(now, None)[0] for now in current])
+
+    def step(self, current, state):
+        return self.inner.step(current, state)
+
+
+def test_of_a_neuron_in_a_neuron_the_outer_counts():
+    frames = bits(2, 3, 2, 4, 4)
+    [layer] = measure(nn.Sequential(Wrapper()), frames).layers
+    assert (layer.layer, layer.neurons, layer.spikes * 3) == ("0", 32, frames.sum())
 
 
 def test_layers_come_as_they_run_and_what_sees_the_frames_multiplies():

@@ -6,7 +6,7 @@ from quietspike.core import AttentionMacs, Site
 from quietspike.core.layers import Attend, over_steps
 from quietspike.core.metering import CostMeter
 from quietspike.core.neurons import LIF, PLIF
-from quietspike.core.snntorch_neurons import SnntorchLeaky
+from quietspike.core.snntorch_neurons import snntorch_leaky
 from quietspike.core.tallies import attention_macs
 
 from .conftest import Counted, bits, measure
@@ -192,7 +192,7 @@ def test_attention_inside_a_neuron_is_counted_once_a_step_and_its_parameters_are
         return Gate()
 
     site = Site("block1.membrane", "membrane", steps=1, channels=3, spatial=True)
-    for neuron in (LIF, PLIF, SnntorchLeaky):
+    for neuron in (LIF, PLIF, snntorch_leaky):
         layer = neuron(membrane=Attend(site, place))
         cost = measure(Chain(conv=nn.Conv2d(2, 3, 1), neuron=layer), bits(6, 4, 2, 5, 5))
         attention = layer_of(cost, "block1.membrane")

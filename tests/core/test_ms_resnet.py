@@ -12,6 +12,7 @@ from quietspike.core import BACKBONES, OptionError, Placement, list_sites
 from quietspike.core.metering import CostMeter
 from quietspike.core.ms_resnet import MSBlock, MSResNet, ms_resnet18
 from quietspike.core.neurons import LIF
+from quietspike.core.surrogates import surrogate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ms_resnet_block.npz"
 COUNTS = {
@@ -106,6 +107,15 @@ def test_normalisations_begin_with_the_threshold_and_the_last_of_a_block_with_a_
         assert weight.tolist() == pytest.approx([0.1 if name.endswith("conv2.norm") else 0.5] * len(weight)), name
 
 
+def test_its_neurons_are_the_papers_where_none_are_named():
+    neurons = [module for module in ms_resnet18(**SMALL).modules() if isinstance(module, LIF)]
+    assert len(neurons) == 2 * 8 + 1
+    for module in neurons:
+        assert (type(module), module.threshold, module.decay) == (LIF, 0.5, 0.25)
+        assert (module.reset, module.reset_value, module.detach_reset) == ("code", 0.0, True)
+        assert module.spike == surrogate("rectangular", 0.5)
+
+
 def test_its_sites():
     sites = {site.name: site for site in list_sites(ms_resnet18, **SMALL)}
     of_a_block = ["conv1.membrane", "conv1.input", "conv2.membrane", "conv2.input", "current", "sum"]
@@ -153,15 +163,18 @@ def test_att_1_gates_the_block_and_att_2_the_sum(stride):
 
 def test_the_network_is_its_blocks_in_a_row():
     torch.manual_seed(0)
-    network = MSResNet(**SMALL, blocks=(1, 2, 1, 1)).eval()
-    frames = torch.rand(3, 2, 2, 16, 16) * 3
+    network = MSResNet(**SMALL, blocks=(1, 2, 1, 1))
+    frames = torch.rand(3, 6, 2, 16, 16) * 3
+    settle(network, frames)
     with torch.no_grad():
         x = torch.stack([network.stem(frame) for frame in frames])
         for stage in (network.stage1, network.stage2, network.stage3, network.stage4):
             for block in stage:
                 x = block(x)
-        expected = network.fc(neuron()(x).mean(0).mean((2, 3)))
-        torch.testing.assert_close(network(frames), expected)
+        spikes = neuron()(x)
+        torch.testing.assert_close(network(frames), network.fc(spikes.mean(0).mean((2, 3))))
+    assert 0.01 < spikes.mean() < 0.99
+    assert all(sample.any() for sample in spikes.unbind(1))
     assert [len(network.get_submodule(f"stage{n}")) for n in (1, 2, 3, 4)] == [1, 2, 1, 1]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import BACKBONES, NEURONS, OptionError, Placement, UnknownNameError
+from quietspike.core import BACKBONES, NEURONS, OptionError, Placement, UnknownNameError, list_sites
 from quietspike.core.conv3 import Conv3
 from quietspike.core.errors import PluginError
 from quietspike.core.networks import build_network, build_plugin, find_sites
@@ -50,6 +50,16 @@ def test_every_layer_gets_its_own_neuron_with_the_options(toy):
     assert len(set(neurons)) == 5
     assert all(torch.sigmoid(neuron.w).item() == pytest.approx(0.25) for neuron in neurons)
     assert all(neuron.threshold == 0.5 for neuron in neurons)
+
+
+@pytest.mark.parametrize("neuron", NEURONS.names())
+def test_every_neuron_can_be_placed_in(toy, neuron):
+    placement = Placement({"block1.current": "tcsa", "block2.membrane": "ca", "fc1.current": "ta"})
+    network = build_network(SMALL, {"name": neuron}, placement, toy, 0)
+    assert len(find_sites(SMALL, {"name": neuron}, toy)) == 13
+    assert list_sites(Conv3, neuron=NEURONS.get(neuron)) == list_sites(Conv3)
+    assert network(torch.rand(4, 2, 2, 8, 8)).shape == (2, 3)
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
 
 
 def test_a_backbone_has_its_own_neurons_where_none_are_named(toy):
@@ -104,6 +114,25 @@ def test_a_backbone_may_hand_attention_to_its_neurons(toy, register):
             {"name": "lif", "treshold": 1},
             OptionError,
             "neurons: lif: option: no 'treshold'; did you mean 'threshold'?",
+        ),
+        (
+            SMALL,
+            {"name": "lif", "surrogate": 1},
+            UnknownNameError,
+            "surrogate: no 1; there are: atan, fast_sigmoid, rectangular, sigmoid",
+        ),
+        (SMALL, {"name": "lif", "reset": 1}, UnknownNameError, "reset: no 1; there are: code, paper, subtract"),
+        (
+            SMALL,
+            {"name": "snntorch_leaky", "reset": [1]},
+            UnknownNameError,
+            "reset: no [1]; there are: none, subtract, zero",
+        ),
+        (
+            SMALL,
+            {"name": "liaf", "activation": [1]},
+            UnknownNameError,
+            "activation: no [1]; there are: identity, relu, selu",
         ),
         (SMALL, {"name": "lif", "decay": 2}, PluginError, "neurons: lif: decay=2: must be a finite number from 0 to 1"),
         (

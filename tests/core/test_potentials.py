@@ -8,6 +8,7 @@ from torch import nn
 from quietspike.core import DataError, Site
 from quietspike.core.analyses import Histogram, potential_distributions
 from quietspike.core.layers import Attend
+from quietspike.core.liaf import LIAF
 from quietspike.core.neurons import LIF, PLIF
 
 from .conftest import bits, in_batches, measure, state
@@ -83,13 +84,35 @@ def test_attention_inside_a_neuron_is_not_gathered_twice():
 @pytest.mark.parametrize("neuron", ["lif", "plif", "snntorch_leaky"])
 def test_the_share_over_the_threshold_is_the_firing_rate(build, neuron):
     network, frames = build(lambda site: Halve(), neuron), 2 * bits(4, 6, 2, 8, 8)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)):
+        nn.init.constant_(norm.weight, 20)
+        nn.init.constant_(norm.bias, 4)
     cost = measure(network, frames)
     shown = distributions(network, frames, 4, 2)
     for layer in cost.neuron_layers:
+        assert 0 < layer.firing_rate < 1
         potential = shown[layer.layer.removesuffix(".neuron"), "membrane", "after"]
         assert potential.histogram.total == layer.neurons * frames.shape[0] * frames.shape[1]
-        if potential.threshold is not None:
+        if potential.threshold is None:  # 1, an edge between two bins
+            over = potential.histogram.counts[potential.histogram.edges[:-1] >= 1].sum()
+            assert int(over) / potential.histogram.total == pytest.approx(layer.firing_rate)
+        else:
             assert potential.firing == pytest.approx(layer.firing_rate)
+
+
+@pytest.mark.parametrize(("surrogate", "rate"), [("atan", 2 / 3), ("snntorch.atan", 1 / 3)])
+def test_a_potential_equal_to_the_threshold_fires_where_the_neuron_does(surrogate, rate):
+    network = OneLayer(neuron=LIF(threshold=0.75, decay=0.5, surrogate=surrogate))
+    shown = distributions(network)["block1", "membrane", "before"]
+    assert (shown.firing, shown.histogram.total) == (pytest.approx(rate), 3)
+    assert network(CURRENT).tolist() == [[pytest.approx(rate)]]
+
+
+def test_of_graded_values_it_is_the_rate_of_the_spikes_inside():
+    network = OneLayer(neuron=LIAF(threshold=1.0, decay=0.5))
+    shown = distributions(network)["block1", "membrane", "before"]
+    assert values(shown) == [0.5, 0.75, 1.125]  # all three are sent; the second step's spike resets
+    assert shown.firing == pytest.approx(1 / 3)
 
 
 def test_the_network_is_left_as_it_was(build):
@@ -110,6 +133,20 @@ def test_a_neuron_that_hides_its_potential_is_left_out():
     del neuron.membrane
     neuron.step = lambda current, state: (current, current)
     assert list(distributions(OneLayer(neuron=neuron))) == [("block1", "current", "before")]
+
+
+class Over(nn.Module):
+    def forward(self, x):
+        return 1 / (x - 0.75)
+
+
+def test_what_is_not_finite_is_refused_where_it_is():
+    with pytest.raises(DataError, match=r"^frames: a value is not finite$"):
+        distributions(OneLayer(), CURRENT / 0)
+    with pytest.raises(DataError, match=r"^block1.current: a value is not finite$"):
+        distributions(OneLayer(lambda site: Over()))
+    with pytest.raises(DataError, match=r"^block1.neuron: a value is not finite$"):
+        distributions(OneLayer(neuron=LIF(membrane=Over())))
 
 
 def test_no_sample_is_refused(build):
@@ -134,7 +171,14 @@ def test_a_histogram_is_numpys_on_its_own_grid(numbers, cut):
     assert histogram.counts.tolist() == expected.tolist()
     assert float((histogram.density * histogram.width).sum()) == pytest.approx(1)
     assert histogram.mean == pytest.approx(np.mean(numbers, dtype=np.float64), rel=1e-9, abs=1e-9)
-    assert histogram.deviation == pytest.approx(np.std(np.array(numbers, dtype=np.float64)), rel=1e-5, abs=1e-2)
+    assert histogram.deviation == pytest.approx(np.std(np.array(numbers, dtype=np.float64)), rel=1e-9, abs=1e-9)
+
+
+def test_the_deviation_of_numbers_far_from_0_is_theirs():
+    histogram = Histogram()
+    for half in torch.tensor([[1e9, 1e9 + 1], [1e9 + 1, 1e9 + 2]], dtype=torch.float64):
+        histogram.add(half)
+    assert (histogram.mean, histogram.deviation) == (1e9 + 1, pytest.approx(0.5**0.5))
 
 
 def test_an_empty_histogram_has_no_mean():

@@ -106,6 +106,14 @@ def test_an_unknown_name_gets_the_nearest():
     assert isinstance(caught.value, QuietspikeError)
 
 
+@pytest.mark.parametrize("name", [1, None, ["lif"]])
+def test_what_is_no_text_is_no_name(name, toys):
+    toys.register("lif", None)
+    with pytest.raises(UnknownNameError) as caught:
+        toys.get(name)
+    assert str(caught.value) == f"toys: no {name!r}; there are: lif"
+
+
 def test_a_slip_of_two_letters_is_nearer_than_a_letter_left_out(toys):
     for name in ("tca", "tcja"):
         toys.register(name, None)

@@ -4,7 +4,9 @@ from torch.nn import functional
 
 from quietspike.core import OptionError, Placement, list_sites
 from quietspike.core.metering import CostMeter
+from quietspike.core.neurons import LIF
 from quietspike.core.sew_resnet import SEWResNet18
+from quietspike.core.surrogates import surrogate
 
 SMALL = {"input_shape": (2, 32, 32), "steps": 4, "classes": 3, "widths": (4, 5, 6, 7)}
 
@@ -52,6 +54,15 @@ def test_it_has_the_parameters_of_a_residual_network_of_18_layers():
     with torch.device("meta"):
         network = SEWResNet18()
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_689_512
+
+
+def test_its_neurons_are_its_papers_where_none_are_named():
+    neurons = [module for module in SEWResNet18(**SMALL).modules() if isinstance(module, LIF)]
+    assert len(neurons) == 1 + 2 * 8 + 3
+    for neuron in neurons:
+        assert (type(neuron), neuron.threshold, neuron.decay) == (LIF, 1.0, 1.0)
+        assert (neuron.reset, neuron.reset_value, neuron.detach_reset) == ("code", 0.0, True)
+        assert neuron.spike == surrogate("atan", 2.0)
 
 
 def test_its_sites():

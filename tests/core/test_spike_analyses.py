@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quietspike.core import OptionError, UnknownNameError
 from quietspike.core.analyses import (
     NETWORK,
     NoiseSpikes,
@@ -52,6 +53,19 @@ def test_maps_are_averaged_over_samples_and_kept_of_the_chosen(relay):
     }
 
 
+@pytest.mark.parametrize("wrong", [-1, 1.5, True])
+def test_a_sample_that_no_split_has_is_refused(wrong):
+    with pytest.raises(OptionError, match=f"sample={wrong}: must be a whole number of at least 0"):
+        SpikeMaps([0, wrong])
+
+
+def test_a_sample_beyond_the_split_is_refused(relay):
+    maps = gathered(SpikeMaps([0, 2]), relay, 1, 1)
+    with pytest.raises(OptionError, match="sample=2: 2 were shown, counted from 0"):
+        _ = maps.of_sample
+    assert list(maps.means) == ["input", "first"]
+
+
 def test_responses_are_shares_of_the_samples(relay):
     responses = gathered(SpikingResponses(), relay)
     assert responses.layers == ("first", "second")
@@ -68,6 +82,28 @@ def test_channels_that_never_fire_are_known_by_step_and_for_all(relay):
     assert responses.silent("first", 1).tolist() == [False, True]
     assert responses.silent("first").tolist() == [False, False]
     assert responses.silent("second", 1).tolist() == [False, True]
+
+
+def test_a_wrong_layer_and_a_wrong_step_are_refused(relay):
+    responses = gathered(SpikingResponses(), relay)
+    for ask in (responses.rate, responses.silent, responses.steps):
+        with pytest.raises(UnknownNameError, match="layer: no 'firts'; did you mean 'first'"):
+            ask("firts")
+    for ask in (responses.rate, responses.silent):
+        with pytest.raises(OptionError, match="step=2: first has 2 steps, counted from 0"):
+            ask("first", 2)
+        for wrong in (-1, 0.5, True):
+            with pytest.raises(OptionError, match=f"step={wrong}: must be a whole number"):
+                ask("first", wrong)
+
+
+def test_before_the_first_sample_nothing_is_known():
+    activity = SpikingActivity()
+    assert activity.rows == {}
+    activity.begin(FRAMES[:, :0])
+    activity.add("first", FRAMES[:, :0])
+    activity.end()
+    assert math.isnan(activity.rows["first"].average)
 
 
 def test_the_rate_of_a_step_has_its_mean_and_variance_over_samples(relay):
@@ -155,6 +191,32 @@ def test_noise_of_the_sensor_makes_no_target():
     [row] = gathered(NoiseSpikes(), Everywhere(), frames=frames).rows.values()
     assert row.background == (63 / 64 + 1) / 2  # the second sample has no target at all
     assert row.share == (31 + 32) / 64
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1.0, 3.3])
+@pytest.mark.parametrize("size", [(7, 5), (8, 8)])
+def test_of_an_even_picture_all_is_background(value, size):
+    [row] = gathered(NoiseSpikes(), Everywhere(), frames=torch.full((3, 2, 1, *size), value)).rows.values()
+    assert (row.background, row.share) == (1, 1)
+
+
+def test_what_rounding_parts_is_even():
+    frames = torch.zeros(1, 1, 2, 4, 4)
+    frames[:, :, 0], frames[:, :, 1] = 0.1, 0.2
+    frames[..., 0, ::2, :], frames[..., 1, ::2, :] = 0.3, 0.0
+    [row] = gathered(NoiseSpikes(), Everywhere(), frames=frames).rows.values()
+    assert (row.background, row.share) == (1, 1)
+
+
+def test_a_layer_of_one_position_has_no_background(relay):
+    assert gathered(NoiseSpikes(), relay, frames=torch.ones(2, 1, 3, 1, 1)).rows == {}
+    assert list(gathered(NoiseSpikes(), relay, frames=torch.ones(2, 1, 3, 1, 2)).rows) == ["first"]
+
+
+@pytest.mark.parametrize("times", ["2", float("nan"), float("inf"), -1, None])
+def test_times_that_is_no_number_is_refused(times):
+    with pytest.raises(OptionError, match=r"^times=.*: must be a finite number of at least 0"):
+        NoiseSpikes(times)
 
 
 def test_a_smaller_layer_has_larger_cells():

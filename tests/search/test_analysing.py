@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import math
 from statistics import fmean
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from matplotlib.image import imread
 from rich.console import Console
 from torch import nn
+from torch.utils.data import Subset
 
 from quietspike.core import Placement
 from quietspike.core.analyses import NETWORK
@@ -167,18 +167,6 @@ def test_the_header_has_each_column_that_a_row_may_have(analysis, written):
         assert (written / f"{name}.csv").read_text().splitlines()[0] == ",".join(each.columns)
 
 
-def test_the_error_of_one_sample_is_left_out(analysis, console):
-    alone = [dataclasses.replace(row, error=math.nan, samples=1) for row in analysis.isometry]
-    analysis = dataclasses.replace(analysis, isometry=alone)
-    assert {row["error"] for row in analysis_tables.isometry_rows(analysis)} == {""}
-    console.print(analysis_tables.block_table(analysis))
-    rows = [line for line in console.file.getvalue().splitlines() if "block1" in line]
-    assert rows
-    assert "±" not in rows[0]
-    assert "nan" not in rows[0]
-    FIGURES["isometry"](analysis).canvas.draw()
-
-
 # a layer and a step of one's own
 
 
@@ -202,7 +190,7 @@ def test_a_layer_and_a_step_can_be_chosen(weights, tmp_path):
         (["--step", "last"], "analyse: argument --step: invalid int value: 'last'"),
         (["--split", "tset"], "--split: no 'tset'; did you mean 'test'?"),
         (["--train.epoch", "3"], "key: no 'train.epoch'; did you mean 'train.epochs'?"),
-        (["--layers", "block1"], "key: no 'layers'"),
+        (["--layers", "block1"], "option: no '--layers'; did you mean '--layer'?"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(weights, tmp_path, capsys, words, message):
@@ -270,6 +258,16 @@ def test_a_silent_network_is_drawn_too(opened):
     assert all(patch.get_path().vertices.size for axes in figures["potentials"].axes for patch in axes.patches)
     for each in TABLES.values():
         list(each.rows(analysis))
+
+
+def test_a_single_sample_has_no_standard_error(opened, monkeypatch, console):
+    sample = Subset(opened.dataset.split("test"), [0])
+    monkeypatch.setattr(opened.dataset, "split", lambda name: sample)
+    analysis = analyse_network(opened, "test")
+    assert [row["error"] for row in analysis_tables.isometry_rows(analysis)] == [""] * len(BLOCKS)
+    console.print(analysis_tables.block_table(analysis))
+    assert all(mark not in console.file.getvalue() for mark in ("±", "nan"))
+    FIGURES["isometry"](analysis).canvas.draw()
 
 
 class Deep(nn.Module):

@@ -248,7 +248,7 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     total = table.pop("total")
     names = {
         "spikes": ("spikes", 0.05),
-        "firing rate": ("firing_rate", 5e-5),
+        "LASAR": ("firing_rate", 5e-5),
         "synaptic operations": ("synaptic_operations", 0.5),
         "MACs": ("macs", 0.5),
         "energy µJ": ("energy", 5e-5),
@@ -258,7 +258,7 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     assert list(total) == ["layer", *names]
     for column, (name, rounding) in names.items():
         assert number(total[column]) == pytest.approx(shown.cost.totals[name], abs=rounding * 1.001)
-        if column != "firing rate":  # the only one that is not a sum
+        if column != "LASAR":  # the only one that is not a sum
             rows = [number(row[column]) for row in table.values() if row[column]]
             assert sum(rows) == pytest.approx(number(total[column]), abs=(len(rows) + 1) * rounding)
     assert {layer.layer for layer in shown.cost.layers} == set(table)
@@ -267,8 +267,23 @@ def test_evaluation_agrees_with_the_training_and_with_the_library(trained, weigh
     assert told["NASAR, all neurons"] == f"{cost.firing_rate:.4f}"
     assert told["NASAR, without fully connected layers"] == f"{cost.spatial_firing_rate:.4f}"
     assert [float(rate) for rate in told["NSAR(t)"].split()] == pytest.approx(cost.rate_by_step, abs=1e-4)
-    weights_macs, applying = (number(text) for text in told["ΔMAC1, ΔMAC2 of attention"].split(", "))
+    weights_macs, applying = (
+        number(told[name].split()[0]) for name in ("ΔMAC1, computing the weights", "ΔMAC2, applying them")
+    )
     assert weights_macs + applying == sum(layer.macs for layer in cost.layers if layer.kind == "attention") > 0
+    assert number(told["E_Att"].split()[0]) == pytest.approx(cost.energy_paper, abs=5e-5)
+
+
+def test_evaluation_against_a_base_gives_the_ratio_of_energies(weights, tmp_path, say, tiny_yaml):
+    _, lines, _ = say("train", tiny_yaml())
+    base = lines[-1].removeprefix("Weights: ")
+    lines = say("evaluate", weights, "--base", base)[1]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    told = {row[0]: row[1] for row in rows if len(row) == 2}
+    alone = "\n".join(say("evaluate", base)[1])
+    assert f"E_Base                                │ {told['E_Base of --base']}" in alone
+    energies = [float(told[name].split()[0]) for name in ("E_Base of --base", "E_Att")]
+    assert float(told["rEE = E_Base / E_Att"]) == pytest.approx(energies[0] / energies[1], abs=2e-3)
 
 
 def test_evaluation_of_other_splits_and_data(weights, say):
@@ -392,10 +407,10 @@ def test_a_training_may_name_the_folder_of_a_search(searched, say):
         (["--seed", "1", "--verbose=2", "sites"], "option: no '--verbose'; did you mean '--version'?"),
         (["--seed", "1", "serch"], "command: no 'serch'; did you mean 'search'?"),
         (["serch"], "command: no 'serch'; did you mean 'search'?"),
-        ([], "quietspike: the following arguments are required: COMMAND"),
+        ([], "the following arguments are required: COMMAND"),
         (["evaluate"], "evaluate: the following arguments are required: weights"),
         (["ui", "--port", "x"], "ui: argument --port: invalid int value: 'x'"),
-        (["search", "--placement", "ta", "x.yaml"], "quietspike: unrecognized arguments: --placement x.yaml"),
+        (["search", "--placement", "ta", "x.yaml"], "unrecognized arguments: --placement x.yaml"),
         (["list", "--seed", "1"], "unexpected '--seed'"),
         (["search", "--train.epohcs", "3"], "key: no 'train.epohcs'; did you mean 'train.epochs'?"),
         (["search", "--sarch.trials", "3"], "key: no 'sarch'; did you mean 'search'?"),
@@ -424,6 +439,7 @@ def test_a_training_may_name_the_folder_of_a_search(searched, say):
         (["search", "no/such.yaml"], "no/such.yaml: No such file or directory"),
         (["train", "--placement", "tcas"], "attention: no 'tcas'; did you mean 'tcsa'?"),
         (["train", "--placement", "no/such.yaml"], "no/such.yaml: No such file or directory"),
+        (["reproduce", "t.yaml", "--rows", "tcsa"], "option: no '--rows'; did you mean '--row'?"),
         (["train", "--device", "cdua"], "device='cdua': must be auto, cpu, cuda or cuda:n"),
         (["evaluate", "."], ".: is a folder; name its weights.safetensors"),
         (["evaluate", "no/such.safetensors"], "no/such.safetensors: no such file"),

@@ -4,10 +4,12 @@ import json
 import pytest
 import yaml
 
-from quietspike.core import Placement, QuietspikeError, Site, UnknownNameError
+from quietspike.core import CheckpointError, Placement, QuietspikeError, Site, UnknownNameError
+from quietspike.core.training import DivergedError
 from quietspike.search import reproducing
 from quietspike.search.cli import main
-from quietspike.search.reproducing import FIGURES, Reproduced, reproduce
+from quietspike.search.data import open_dataset
+from quietspike.search.reproducing import PRINTED, Reproduced, reproduce
 from quietspike.search.reproduction import Row, load_reproduction
 from quietspike.search.results import Outcome
 
@@ -20,7 +22,7 @@ SITES = [
 ROWS = {
     "vanilla": {"published": {"accuracy": 90.63, "firing_rate": 0.173, "spikes": 1_108_000, "efficiency": 1}},
     "tcsa": {"placement": "tcsa", "published": {"accuracy": 96.53}},
-    "wide": {"placement": {"block*.input": "ca"}, "change": {"backbone": {"widths": [8, 8, 8]}}, "base": "vanilla"},
+    "wide": {"placement": {"block*.input": "ca"}, "change": {"backbone": {"widths": [8, 8, 8]}}},
 }
 
 
@@ -47,8 +49,8 @@ def trained(monkeypatch):
     def train(experiment, placement, console, seed):
         calls.append((placement.label, seed))
         spikes = 100.0 / (1 + len(placement)) + seed
-        totals = {"spikes": spikes, "firing_rate": spikes / 1e3, "spatial_firing_rate": spikes / 5e2}
-        return Outcome(0.5 + seed / 100, {**totals, "energy_paper": spikes / 10})
+        totals = {"spikes": spikes, "firing_rate": spikes / 1e3, "energy_paper": spikes / 10}
+        return Outcome(0.5 + seed / 100, {**totals, "spatial_spikes": spikes / 4, "spatial_firing_rate": spikes / 5e2})
 
     monkeypatch.setattr(reproducing, "train_placement", train)
     return calls
@@ -100,7 +102,6 @@ def test_a_rows_own_keys_go_before_the_tables_and_the_command_lines_before_both(
     [
         ({"rows": {}}, r"rows: mapping should have at least 1 item"),
         ({"rows": {"a": {"placment": "ta"}}}, r"key: no 'rows.a.placment'; did you mean 'rows.a.placement'\?"),
-        ({"rows": {"a": {"base": "b"}}}, r"rows\.a\.base: no 'b'; there are: a"),
         ({"rows": {"a": {"published": {"accuracy": "high"}}}}, r"rows\.a\.published\.accuracy: input should be a va"),
         ({"rows": {"a": {"change": {"train": {"epohcs": 1}}}}}, r"row a: key: no 'train.epohcs'; did you mean 'train"),
         ({"rows": {"a": {"counted": "most"}}}, r"rows\.a\.counted: no 'most'; there are: all, spatial"),
@@ -137,6 +138,7 @@ def test_figures_are_in_the_papers_units_and_the_energys_ratio_is_paired_by_seed
     rows = {**ROWS, "tcsa": {"placement": "tcsa", "counted": "spatial"}}
     spatial = rows_of(reproduce(load_reproduction(put(rows=rows)), console, ["tcsa"]))
     assert spatial["tcsa"].values("firing_rate") == pytest.approx([1 / 30])
+    assert spatial["tcsa"].values("spikes") == pytest.approx([100 / 24])
 
 
 def test_the_table_has_ours_beside_what_was_printed(put, trained, console):
@@ -157,10 +159,59 @@ def test_the_table_has_ours_beside_what_was_printed(put, trained, console):
     }
 
 
+def test_energies_are_compared_with_the_network_that_is_the_same_without_attention(put):
+    changed = {"change": {"backbone": {"widths": [8, 8, 8]}}}
+    rows = {"small": {}, "small-ta": {"placement": "ta"}, "wide": changed, "wide-ta": {"placement": "ta", **changed}}
+    table = load_reproduction(put(rows={**rows, "deep": {"placement": "ta", "change": {"backbone": {"hidden": [9]}}}}))
+    assert [table.base(name) for name in table.rows] == ["small", "small", "wide", "wide", None]
+    assert table.choose(["wide"]) == ["wide"]
+    assert table.choose(["wide-ta", "deep"]) == ["wide", "wide-ta", "deep"]
+
+
+def test_rows_of_earlier_calls_are_shown_wherever_their_data_lay(put, trained, console, tmp_path, monkeypatch):
+    table = load_reproduction(put(rows={"a": {}, "b": {"change": {"backbone": {"widths": [8, 8, 8]}}}}))
+    digits = open_dataset(table.row_experiment("a"))
+    monkeypatch.setattr(reproducing, "open_dataset", lambda experiment: digits)
+    reproduce(table, console, ["a"], ["--dataset.root", str(tmp_path / "one")])
+    made = reproduce(table, console, ["b"], ["--dataset.root", str(tmp_path / "other")])
+    assert [one.name for one in made] == ["a", "b"]
+    made = reproduce(table, console, ["b"], ["--train.epochs", "7"])
+    assert [one.name for one in made] == ["b"]
+    assert len(trained) == 3
+
+
+def test_a_row_that_diverges_ends_itself_alone_and_is_not_tried_again(put, trained, console, monkeypatch):
+    train = reproducing.train_placement
+
+    def diverge(experiment, placement, console, seed):
+        outcome = train(experiment, placement, console, seed)
+        if placement.label.startswith("block1 tcsa") and seed == 0:
+            raise DivergedError("the loss is nan in epoch 1, step 2")
+        return outcome
+
+    monkeypatch.setattr(reproducing, "train_placement", diverge)
+    table, seeds = load_reproduction(put()), ["--confirm.seeds", "2"]
+    made = rows_of(reproduce(table, console, [], seeds))
+    assert (list(made["tcsa"].outcomes), made["tcsa"].failures) == ([1], {0: "the loss is nan in epoch 1, step 2"})
+    assert list(made["wide"].outcomes) == [0, 1]
+    assert "\ntcsa, seed 0: the loss is nan in epoch 1, step 2\n" in console.file.getvalue()
+    reproduce(table, console, [], seeds)
+    assert len(trained) == 6
+
+
+def test_a_damaged_outcome_is_named(put, trained, console, tmp_path):
+    table = load_reproduction(put())
+    reproduce(table, console, ["vanilla"])
+    [path] = tmp_path.glob("runs/*/train/*/outcome.json")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"^{path}: damaged; remove it to train anew$"):
+        reproduce(table, console, ["tcsa"])
+
+
 def test_a_row_whose_base_was_not_trained_has_no_ratio_of_energies():
     outcomes = {0: Outcome(0.5, {"spikes": 1.0, "firing_rate": 0.1, "energy_paper": 2.0})}
-    row = Reproduced("a", Row(), Placement(), outcomes, {})
-    assert [str(row.values(figure)[0]) for figure in FIGURES] == ["50.0", "0.1", "1.0", "nan"]
+    row = Reproduced("a", Row(), Placement(), outcomes)
+    assert [str(row.values(figure)[0]) for figure in PRINTED] == ["50.0", "0.1", "1.0", "nan"]
 
 
 def test_a_mistake_comes_before_any_training(put, trained, console):
@@ -181,8 +232,22 @@ def test_the_command_trains_a_row(put, tmp_path, monkeypatch, capsys):
     assert all(name in printed for name in ("Tiny (nowhere)", "vanilla", "tcsa", "wide", "tiny-table.csv"))
     folders = sorted((tmp_path / "runs").glob("tiny-table-*/train/*/outcome.json"))
     assert len(folders) == 3
-    totals = Outcome.of(json.loads(folders[0].read_text(encoding="utf-8"))).totals
-    assert {"spikes", "firing_rate", "spatial_firing_rate", "energy_paper"} <= totals.keys()
+    totals = Outcome.of(json.loads(folders[0].read_text(encoding="utf-8"))["outcome"]).totals
+    assert {"spikes", "spatial_spikes", "firing_rate", "spatial_firing_rate", "energy_paper"} <= totals.keys()
+
+
+def test_an_experiment_is_no_table(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("dataset: digits_dvs\n", encoding="utf-8")
+    assert main(["reproduce", str(path)]) == 2
+    expected = f"quietspike: {path}: is an experiment; quietspike search and quietspike train take it\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_tables_file_may_have_any_name(put):
+    path = put()
+    other = path.rename(path.with_name("my table.yaml"))
+    assert load_reproduction(other).row_experiment("vanilla").name == "my-table"
 
 
 def test_a_command_without_a_table_says_what_to_give(capsys):

@@ -17,7 +17,14 @@ from quietspike.core.checks import check_flag, check_whole
 
 
 def cbam(
-    site: Site, *, channel_reduction: int = 16, spatial: bool = False, kernel: int = 7, per_step: bool = True
+    site: Site,
+    *,
+    channel_reduction: int = 16,
+    spatial: bool = False,
+    kernel: int = 7,
+    bias: bool = False,
+    norm: bool = False,
+    per_step: bool = True,
 ) -> Gated:
     """Gate channels by CBAM's channel part; with ``spatial=True`` places too, and it is the whole module.
 
@@ -26,6 +33,8 @@ def cbam(
         channel_reduction: how much narrower than C the hidden layer of the channel weights is; at least 1 wide.
         spatial: whether the spatial part follows.
         kernel: width of the spatial part's convolution, odd.
+        bias: whether both layers of the MLP have one, as in its code; the equations have none.
+        norm: whether batch normalisation follows the spatial part's convolution, as in its code.
         per_step: whether each step has its own weights; if not, T is pooled too and all steps share them.
 
     Shape:
@@ -37,12 +46,11 @@ def cbam(
     Source:
         Woo et al. 2018, CBAM: Convolutional Block Attention Module, eq. 1 to 3. Differs: made for images, so a step
         counts as one; the spatial part is off unless asked for, since MA-SNN's channel slot holds the channel part
-        alone (the 4,608 parameters it prints are the MLPs without bias). As in its equations, the MLP has no bias and
-        the spatial part no batch normalisation; its code has both.
+        alone (the 4,608 parameters it prints are the MLPs without bias).
     """
     require_space("cbam", site)
     check_whole(channel_reduction=channel_reduction)
     check_odd(kernel=kernel)
-    check_flag(spatial=spatial, per_step=per_step)
-    channel = ChannelGate(site.channels, channel_reduction, per_step=per_step)
-    return Gated(channel, SpatialGate(kernel, per_step=per_step)) if spatial else Gated(channel)
+    check_flag(spatial=spatial, bias=bias, norm=norm, per_step=per_step)
+    channel = ChannelGate(site.channels, channel_reduction, per_step=per_step, bias=bias)
+    return Gated(channel, SpatialGate(kernel, per_step=per_step, norm=norm)) if spatial else Gated(channel)

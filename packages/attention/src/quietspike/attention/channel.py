@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quietspike.attention.bottleneck import Bottleneck
-from quietspike.attention.pooling import average_and_max
+from quietspike.attention.pooling import average, average_and_max
 
 
 class ChannelGate(nn.Module):
@@ -19,6 +19,8 @@ class ChannelGate(nn.Module):
         channels: C.
         reduction: how much narrower the hidden layer is than C; its width is at least 1.
         per_step: whether each step has its own weights, as in the paper.
+        maximum: whether the maximum is pooled, too, or the average alone, as by squeeze-and-excitation.
+        bias: whether both layers have one.
 
     Shape:
         [T, B, C, H, W] → [1, B, C, 1, 1]; [T, B, C, 1, 1] if ``per_step``
@@ -27,17 +29,21 @@ class ChannelGate(nn.Module):
         Yao et al. 2023, Attention Spiking Neural Networks, CA; its code unless ``per_step``.
     """
 
-    def __init__(self, channels: int, reduction: int, *, per_step: bool) -> None:
+    def __init__(
+        self, channels: int, reduction: int, *, per_step: bool, maximum: bool = True, bias: bool = False
+    ) -> None:
         super().__init__()
         self.per_step = per_step
-        self.mlp = Bottleneck(channels, reduction)
+        self.maximum = maximum
+        self.mlp = Bottleneck(channels, reduction, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """The weights of x; they do not multiply it yet."""
-        average, maximum = average_and_max(x, (3, 4)) if self.per_step else average_and_max(x, (3, 4), 0)
-        weights: Tensor = self.mlp(average.flatten(2), maximum.flatten(2))
+        over = ((3, 4),) if self.per_step else ((3, 4), 0)
+        pooled = average_and_max(x, *over) if self.maximum else (average(x, *over),)
+        weights: Tensor = self.mlp(*(values.flatten(2) for values in pooled))
         return weights[..., None, None]
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
-        return self.mlp.macs(2) * (shape[0] if self.per_step else 1)
+        return self.mlp.macs(2 if self.maximum else 1) * (shape[0] if self.per_step else 1)

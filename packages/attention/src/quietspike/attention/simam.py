@@ -1,6 +1,6 @@
 """SimAM: each feature is weighed by how far it stands out of its channel, without a parameter.
 
-    d = (X − μ)²,   v = Σ d / (M − 1),   g(X) = σ(d / (4 (v + λ)) + ½),   μ and Σ over H, W;   M = H·W
+    d = (X − μ)²,   v = Σ d / M,   g(X) = σ(d / (4 (v + λ)) + ½),   μ and Σ over H, W;   M = H·W, in the code M − 1
 
 The term in σ is the inverse of the least energy of a neuron that tells itself from the others of its channel.
 """
@@ -23,26 +23,28 @@ class EnergyGate(nn.Module):
 
     Args:
         regularizer: λ; keeps a constant channel from a division by 0.
+        unbiased: whether the variance divides by M − 1, as in the code, or by M, as in the equations.
         per_step: whether each step has its own weights; if not, they are those of the average over T.
 
     Shape:
         [T, B, C, H, W] → the same if ``per_step``, else [1, B, C, H, W]
 
     Source:
-        Yang et al. 2021, SimAM, eq. 5 and 6, with the variance of its code.
+        Yang et al. 2021, SimAM, eq. 5 and 6.
     """
 
-    def __init__(self, regularizer: float, *, per_step: bool) -> None:
+    def __init__(self, regularizer: float, *, unbiased: bool, per_step: bool) -> None:
         super().__init__()
         self.regularizer = regularizer
+        self.unbiased = unbiased
         self.per_step = per_step
 
     def forward(self, x: Tensor) -> Tensor:
         """The weights of x; they do not multiply it yet."""
         seen = x if self.per_step else average(x, 0)
         squares = (seen - average(seen, (3, 4))).square()
-        others = max(1, math.prod(x.shape[3:]) - 1)
-        variance = squares.sum((3, 4), keepdim=True) / others
+        counted = max(1, math.prod(x.shape[3:]) - self.unbiased)
+        variance = squares.sum((3, 4), keepdim=True) / counted
         return (squares / (4 * (variance + self.regularizer)) + 0.5).sigmoid()
 
     def macs(self, shape: tuple[int, ...]) -> int:
@@ -50,12 +52,13 @@ class EnergyGate(nn.Module):
         return 2 * math.prod(shape if self.per_step else shape[1:])
 
 
-def simam(site: Site, *, regularizer: float = 1e-4, per_step: bool = True) -> Gated:
+def simam(site: Site, *, regularizer: float = 1e-4, unbiased: bool = True, per_step: bool = True) -> Gated:
     """Gate every feature by its energy (SimAM); it has nothing to learn.
 
     Args:
         site: where it is placed.
         regularizer: λ, above 0.
+        unbiased: whether the variance divides by M − 1, as in the code, or by M, as in the equations.
         per_step: whether each step has its own weights; if not, all steps share those of their average.
 
     Shape:
@@ -66,9 +69,9 @@ def simam(site: Site, *, regularizer: float = 1e-4, per_step: bool = True) -> Ga
 
     Source:
         Yang et al. 2021, SimAM: A Simple, Parameter-Free Attention Module, eq. 5 and 6, λ = 1e-4. Differs: made for
-        images, so a step counts as one; the variance divides by M − 1, as in its code, not by M; M = 1 works.
+        images, so a step counts as one; M = 1 works.
     """
     require_space("simam", site)
     check_positive(regularizer=regularizer)
-    check_flag(per_step=per_step)
-    return Gated(EnergyGate(regularizer, per_step=per_step))
+    check_flag(unbiased=unbiased, per_step=per_step)
+    return Gated(EnergyGate(regularizer, unbiased=unbiased, per_step=per_step))

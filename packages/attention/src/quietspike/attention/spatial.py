@@ -23,6 +23,7 @@ class SpatialGate(nn.Module):
     Args:
         kernel: width of the convolution, odd.
         per_step: whether each step has its own map, as in the paper.
+        norm: whether batch normalisation follows the convolution, as in CBAM's code.
 
     Shape:
         [T, B, C, H, W] → [1, B, 1, H, W]; [T, B, 1, H, W] if ``per_step``
@@ -31,15 +32,16 @@ class SpatialGate(nn.Module):
         Yao et al. 2023, Attention Spiking Neural Networks, SA; its code unless ``per_step``.
     """
 
-    def __init__(self, kernel: int, *, per_step: bool) -> None:
+    def __init__(self, kernel: int, *, per_step: bool, norm: bool = False) -> None:
         super().__init__()
         self.per_step = per_step
         self.conv = map_convolution(kernel)
+        self.norm = nn.BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """The map of x; it does not multiply it yet."""
         pooled = torch.cat(average_and_max(x, 2) if self.per_step else average_and_max(x, 2, 0), dim=2)
-        weights: Tensor = self.conv(pooled.flatten(0, 1))
+        weights: Tensor = self.norm(self.conv(pooled.flatten(0, 1)))
         return weights.sigmoid().reshape(pooled[:, :, :1].shape)
 
     def macs(self, shape: tuple[int, ...]) -> int:

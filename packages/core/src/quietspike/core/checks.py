@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
+
+from torch import Tensor
 
 from quietspike.core.errors import OptionError
 
@@ -28,8 +31,7 @@ def check_whole(least: int = 1, **options: int) -> None:
 def check_wholes(count: int | None = None, **options: Sequence[int]) -> None:
     """Refuse what is not a list of whole numbers of at least 1, ``count`` of them where that is given."""
     for option, value in options.items():
-        listed = isinstance(value, Sequence) and not isinstance(value, str)
-        if not listed or not all(_is_whole(number, 1) for number in value) or count not in (None, len(value)):
+        if not _is_list(value, count) or not all(_is_whole(number, 1) for number in value):
             many = "whole numbers" if count is None else f"{count} whole numbers"
             raise OptionError(f"{option}={value!r}: must be a list of {many} of at least 1")
 
@@ -44,8 +46,7 @@ def check_rate(**options: float) -> None:
 def check_rates(count: int, **options: Sequence[float]) -> None:
     """Refuse what is not a list of ``count`` numbers from 0 to below 1."""
     for option, value in options.items():
-        listed = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
-        if not listed or not all(_is_finite(number) and 0 <= number < 1 for number in value):
+        if not _is_list(value, count) or not all(_is_finite(number) and 0 <= number < 1 for number in value):
             raise OptionError(f"{option}={value!r}: must be a list of {count} numbers from 0 to below 1")
 
 
@@ -53,6 +54,20 @@ def check_shape(*, input_shape: Sequence[int], steps: int, classes: int) -> None
     """Refuse what no backbone can be built for."""
     check_wholes(3, input_shape=input_shape)
     check_whole(steps=steps, classes=classes)
+
+
+def check_frames(frames: Tensor, *, input_shape: Sequence[int], steps: int) -> None:
+    """Refuse frames that are not those a backbone was built for, as [B, T, C, H, W].
+
+    >>> import torch
+    >>> check_frames(torch.zeros(4, 16, 2, 8, 8), input_shape=(2, 8, 8), steps=16)
+    Traceback (most recent call last):
+    quietspike.core.errors.OptionError: frames=[4, 16, 2, 8, 8]: must be [T, B, C, H, W] = [16, B, 2, 8, 8]
+    """
+    shape = frames.shape
+    if len(shape) != 5 or shape[0] != steps or tuple(shape[2:]) != tuple(input_shape):
+        expected = ", ".join(map(str, (steps, "B", *input_shape)))
+        raise OptionError(f"frames={list(shape)}: must be [T, B, C, H, W] = [{expected}]")
 
 
 def check_positive(**options: float) -> None:
@@ -78,9 +93,13 @@ def check_flag(**options: bool) -> None:
             raise OptionError(f"{option}={value!r}: must be true or false")
 
 
+def _is_list(value: Any, count: int | None) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and count in (None, len(value))
+
+
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -78,6 +78,11 @@ class Neuron(Protocol):
     Registered as a callable ``plugin(*, membrane=None, **options)``. ``membrane`` is a module that is called at each
     step with the membrane potential U as [1, B, C, H, W]; both the spikes and the next state use its result. What it
     gives is 0 or 1, or graded as ``liaf`` gives it; as spikes count the values that are not 0.
+
+    Spikes are counted where ``forward`` gives them, so a backbone calls that; a neuron may hold others inside, which
+    are then not counted. Synapses (``nn.Conv2d``, ``nn.Linear``) stand in its ``membrane`` alone: with any others it is
+    taken for a block. Two attributes are optional, and read where the potential is looked at: ``membrane``, under which
+    the module is kept (``None`` where there is none), and ``threshold``, a number or a tensor of one.
     """
 
     def forward(self, current: Tensor) -> Tensor:

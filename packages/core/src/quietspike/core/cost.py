@@ -115,7 +115,16 @@ class Cost:
     @property
     def spatial_firing_rate(self) -> float:
         """NASAR of the layers with height and width, as papers count that leave out the fully connected ones."""
-        return Cost(tuple(layer for layer in self.neuron_layers if layer.spatial)).firing_rate
+        return self._spatial.firing_rate
+
+    @property
+    def spatial_spikes(self) -> float:
+        """Spikes a sample of the same layers."""
+        return self._spatial.spikes
+
+    @property
+    def _spatial(self) -> Cost:
+        return Cost(tuple(layer for layer in self.neuron_layers if layer.spatial))
 
     @property
     def added_macs(self) -> tuple[float, float]:
@@ -163,8 +172,8 @@ class Cost:
     @property
     def totals(self) -> dict[str, float]:
         """The totals by name, as they are logged."""
-        rates = ("firing_rate", "spatial_firing_rate")
-        names = ("spikes", *rates, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
+        spiking = ("spikes", "spatial_spikes", "firing_rate", "spatial_firing_rate")
+        names = (*spiking, "synaptic_operations", "macs", "energy", "energy_paper", "parameters")
         return {name: float(getattr(self, name)) for name in names}
 
     @property

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class QuietspikeError(Exception):
@@ -30,7 +33,18 @@ class CheckpointError(QuietspikeError, ValueError):
     """A weights or checkpoint file that is damaged or belongs to another network."""
 
 
-def unknown_name(where: str, name: str, known: Iterable[str]) -> UnknownNameError:
+def look_up(where: str, name: object, known: Mapping[str, T]) -> T:
+    """What has a name.
+
+    Raises:
+        UnknownNameError: if nothing has it, or it is no text; says what comes close.
+    """
+    if isinstance(name, str) and name in known:
+        return known[name]
+    raise unknown_name(where, name, known)
+
+
+def unknown_name(where: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not among the known ones, with the nearest of them.
 
     >>> str(unknown_name("attention", "tcas", ["tca", "tcsa"]))
@@ -39,7 +53,9 @@ def unknown_name(where: str, name: str, known: Iterable[str]) -> UnknownNameErro
     "dataset: no 'mine'; there are: nmnist"
     """
     known = sorted(known)
-    swapped = [other for other in known if sorted(other) == sorted(name)]  # difflib would prefer a letter left out
-    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close: list[str] = []
+    if isinstance(name, str):
+        swapped = [other for other in known if sorted(other) == sorted(name)]  # difflib would prefer a letter left out
+        close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
     return UnknownNameError(f"{where}: no {name!r}; {hint}")

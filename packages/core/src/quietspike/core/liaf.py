@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from quietspike.core.checks import check_flag
-from quietspike.core.errors import unknown_name
-from quietspike.core.neurons import Reset, check_leaky, gate_membrane, reset_potential, unroll
-from quietspike.core.surrogates import surrogate as find_surrogate
+from quietspike.core.errors import look_up
+from quietspike.core.neurons import LIF, Reset
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -20,8 +19,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class LIAF(nn.Module):
-    """Leaky integrate and analog fire.
+class LIAF(LIF):
+    """Leaky integrate and analog fire: ``LIF`` in all but what it sends.
 
         U[t] = H[t-1] + X[t];  S[t] = 1 where U[t] ≥ V_th, else 0;  H[t] = LIF's reset rule of U[t] and S[t]
         out[t] = f(U[t]), or f(U[t] - V_th) with ``above_threshold``
@@ -68,40 +67,25 @@ class LIAF(nn.Module):
         detach_reset: bool = False,
         membrane: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        if activation not in ACTIVATIONS:
-            raise unknown_name("activation", activation, ACTIVATIONS)
+        super().__init__(
+            decay=decay,
+            threshold=threshold,
+            reset=reset,
+            reset_value=reset_value,
+            surrogate=surrogate,
+            surrogate_scale=surrogate_scale,
+            detach_reset=detach_reset,
+            membrane=membrane,
+        )
         check_flag(above_threshold=above_threshold)
-        check_leaky(decay=decay, threshold=threshold, reset=reset, reset_value=reset_value, detach_reset=detach_reset)
+        self.activate = look_up("activation", activation, ACTIVATIONS)
         self.activation = activation
         self.above_threshold = above_threshold
-        self.decay = decay
-        self.threshold = threshold
-        self.reset = reset
-        self.reset_value = reset_value
-        self.detach_reset = detach_reset
-        self.membrane = membrane
-        self.spike = find_surrogate(surrogate, surrogate_scale)
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Analog values of all steps, from rest."""
-        return unroll(self.step, current)
-
-    def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Analog values and H of one step; ``None`` is rest."""
-        potential = gate_membrane(self.membrane, current if state is None else state + current)
-        excess = potential - self.threshold
-        spikes = self.spike(excess)
-        sent = ACTIVATIONS[self.activation](excess if self.above_threshold else potential)
-        return sent, reset_potential(
-            potential,
-            spikes.detach() if self.detach_reset else spikes,
-            decay=self.decay,
-            threshold=self.threshold,
-            reset=self.reset,
-            reset_value=self.reset_value,
-        )
+    def send(self, potential: Tensor, spikes: Tensor) -> Tensor:
+        """What the next layer sees of U and S: f(U), whatever S."""
+        return self.activate(potential - self.threshold if self.above_threshold else potential)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
-        return f"activation={self.activation}, decay={self.decay}, threshold={self.threshold}, reset={self.reset}"
+        return f"activation={self.activation}, {super().extra_repr()}"

@@ -15,7 +15,7 @@ from quietspike.core.cost import Cost
 from quietspike.core.layers import Attend
 from quietspike.core.tallies import AttentionTally, NeuronTally, ParameterTally, SynapseTally, Tally
 
-UNCOUNTED = (_ConvNd, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase)
+UNCOUNTED = _ConvNd | nn.Bilinear | nn.MultiheadAttention | nn.RNNBase
 """Synapses that no tally knows; they would come for free."""
 
 
@@ -93,11 +93,20 @@ def _first(inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module fits the ``Neuron`` contract and is no block of synapses and neurons that fits it too."""
+    """Whether a module fits the ``Neuron`` contract and is no block of synapses and neurons that fits it too.
+
+    A neuron may hold others: what it sends itself are its spikes. It has synapses in its attention alone: in an
+    ``Attend``, or in what it calls ``membrane``.
+    """
     if not isinstance(module, Neuron):
         return False
-    outside = (inner for name, inner in module.named_modules() if name and name.split(".")[0] != "membrane")
-    return not any(isinstance(inner, Neuron | nn.Conv2d | nn.Linear) for inner in outside)
+    attention: tuple[str, ...] = ("membrane.",)
+    for name, inner in module.named_modules():
+        if isinstance(inner, Attend):
+            attention = (*attention, f"{name}.")
+        elif isinstance(inner, nn.Linear | UNCOUNTED) and not f"{name}.".startswith(attention):
+            return False
+    return True
 
 
 def _tallies(network: nn.Module, images: bool) -> Iterator[tuple[str, Tally]]:

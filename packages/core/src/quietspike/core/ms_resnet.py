@@ -7,12 +7,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from quietspike.core.checks import check_positive, check_rate, check_shape, check_wholes
+from quietspike.core.checks import check_frames, check_positive, check_rate, check_shape, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Site
 from quietspike.core.layers import Attend, build_neuron, over_steps
 from quietspike.core.neurons import LIF
-
-STAGES = ("stage1", "stage2", "stage3", "stage4")
+from quietspike.core.stages import add_stages, run_stages
 
 RESIDUAL_SHARE = 0.2
 """How much smaller the weights of a block's last normalisation begin."""
@@ -133,7 +132,7 @@ class MSResNet(nn.Module):
         [T, B, C, H, W] → [B, classes], any real numbers.
 
     Raises:
-        OptionError: if an option is none of its kind.
+        OptionError: if an option is none of its kind; for frames of another shape.
 
     Source:
         Hu et al. 2021, Advancing Spiking Neural Networks towards Deep Residual Learning (MS-ResNet); Yao et al. 2023,
@@ -160,28 +159,21 @@ class MSResNet(nn.Module):
         check_wholes(4, blocks=blocks, widths=widths)
         check_rate(dropout=dropout)
         check_positive(norm_scale=norm_scale)
+        self.input_shape, self.steps = input_shape, steps
         self.input = Attend(Site("stem.input", "input", steps, input_shape[0], spatial=True), attention)
         self.stem = nn.Sequential(
             nn.Conv2d(input_shape[0], widths[0], 7, 2, padding=3, bias=False), scaled_norm(widths[0], norm_scale)
         )
-        into = widths[0]
-        for stage, count, out in zip(STAGES, blocks, widths, strict=True):
-            group = nn.Sequential()
-            for number in range(1, count + 1):
-                name, stride = f"{stage}.block{number}", 2 if number == 1 else 1
-                block = MSBlock(name, steps, (into, out), attention, neuron, stride=stride, scale=norm_scale)
-                group.add_module(f"block{number}", block)
-                into = out
-            self.add_module(stage, group)
-        self.head = build_neuron(Site("head.membrane", "membrane", 1, into, spatial=True), attention, neuron)
+        build = partial(MSBlock, steps=steps, attention=attention, neuron=neuron, scale=norm_scale)
+        add_stages(self, build, blocks, widths, strides=(2, 2, 2, 2))
+        self.head = build_neuron(Site("head.membrane", "membrane", 1, widths[-1], spatial=True), attention, neuron)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(into, classes)
+        self.fc = nn.Linear(widths[-1], classes)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Class scores."""
-        x = over_steps(self.input(frames), self.stem)
-        for stage in STAGES:
-            x = self.get_submodule(stage)(x)
+        check_frames(frames, input_shape=self.input_shape, steps=self.steps)
+        x = run_stages(self, over_steps(self.input(frames), self.stem))
         scores: Tensor = self.fc(self.dropout(self.head(x).mean((0, 3, 4))))
         return scores
 

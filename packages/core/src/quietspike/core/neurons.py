@@ -47,35 +47,6 @@ def gate_membrane(membrane: nn.Module | None, potential: Tensor) -> Tensor:
     return potential if membrane is None else membrane(potential.unsqueeze(0)).squeeze(0)
 
 
-def reset_potential(
-    potential: Tensor, fired: Tensor, *, decay: float, threshold: float, reset: Reset, reset_value: float
-) -> Tensor:
-    """H of a leaky neuron after its spikes, by one of LIF's rules."""
-    if reset == "subtract":
-        return decay * (potential - threshold * fired)
-    kept = decay * (potential - potential * fired)
-    if reset_value == 0:
-        return kept
-    return kept + (reset_value if reset == "paper" else decay * reset_value) * fired
-
-
-def check_leaky(*, decay: float, threshold: float, reset: Reset, reset_value: float, detach_reset: bool) -> None:
-    """Refuse what makes no leaky neuron.
-
-    Raises:
-        OptionError: for a value out of its range.
-        UnknownNameError: for an unknown reset.
-    """
-    if reset not in RESETS:
-        raise unknown_name("reset", reset, RESETS)
-    check_between(0, 1, decay=decay)
-    check_positive(threshold=threshold)
-    check_between(reset_value=reset_value)
-    check_flag(detach_reset=detach_reset)
-    if reset == "subtract" and reset_value != 0:
-        raise OptionError(f"reset_value={reset_value}: has no meaning where reset is subtract")
-
-
 class LIF(nn.Module):
     """Leaky integrate-and-fire.
 
@@ -120,7 +91,14 @@ class LIF(nn.Module):
         membrane: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        check_leaky(decay=decay, threshold=threshold, reset=reset, reset_value=reset_value, detach_reset=detach_reset)
+        if reset not in RESETS:
+            raise unknown_name("reset", reset, RESETS)
+        check_between(0, 1, decay=decay)
+        check_positive(threshold=threshold)
+        check_between(reset_value=reset_value)
+        check_flag(detach_reset=detach_reset)
+        if reset == "subtract" and reset_value != 0:
+            raise OptionError(f"reset_value={reset_value}: has no meaning where reset is subtract")
         self.decay = decay
         self.threshold = threshold
         self.reset = reset
@@ -138,14 +116,20 @@ class LIF(nn.Module):
         potential = gate_membrane(self.membrane, current if state is None else state + current)
         spikes = self.spike(potential - self.threshold)
         fired = spikes.detach() if self.detach_reset else spikes
-        return spikes, reset_potential(
-            potential,
-            fired,
-            decay=self.decay,
-            threshold=self.threshold,
-            reset=self.reset,
-            reset_value=self.reset_value,
-        )
+        return self.send(potential, spikes), self.reset_potential(potential, fired)
+
+    def send(self, potential: Tensor, spikes: Tensor) -> Tensor:
+        """What the next layer sees of U and S: the spikes."""
+        return spikes
+
+    def reset_potential(self, potential: Tensor, fired: Tensor) -> Tensor:
+        """H of U and S, by the rule."""
+        if self.reset == "subtract":
+            return self.decay * (potential - self.threshold * fired)
+        kept = self.decay * (potential - potential * fired)
+        if self.reset_value == 0:
+            return kept
+        return kept + (self.reset_value if self.reset == "paper" else self.decay * self.reset_value) * fired
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

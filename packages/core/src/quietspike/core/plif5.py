@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from quietspike.core.checks import check_flag, check_rate, check_shape, check_whole
+from quietspike.core.checks import check_flag, check_frames, check_rate, check_shape, check_whole
 from quietspike.core.contracts import AttentionFactory, NeuronFactory
 from quietspike.core.dropout import StepDropout
 from quietspike.core.errors import OptionError
@@ -40,7 +40,7 @@ class PLIF5(nn.Module):
         [T, B, C, H, W] → [B, classes].
 
     Raises:
-        OptionError: if an option is none of its kind, or pooling leaves nothing.
+        OptionError: if an option is none of its kind, or pooling leaves nothing; for frames of another shape.
 
     Source:
         Fang et al. 2021, Incorporating Learnable Membrane Time Constant, the network for DVS128 Gesture, which MA-SNN
@@ -70,6 +70,7 @@ class PLIF5(nn.Module):
         into, height, width = input_shape
         if min(height, width) < 2**CONVOLUTIONS:
             raise OptionError(f"input_shape={input_shape!r}: five poolings by 2 need height and width of at least 32")
+        self.input_shape, self.steps = input_shape, steps
         self.pool = nn.MaxPool2d(2)
         for number in range(1, CONVOLUTIONS + 1):
             block = SpikingConv(f"block{number}", steps, (into, channels), attention, neuron, bias=False)
@@ -83,6 +84,7 @@ class PLIF5(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Class scores in 0..1: mean spikes over the steps and the voters."""
+        check_frames(frames, input_shape=self.input_shape, steps=self.steps)
         x = frames
         for number in range(1, CONVOLUTIONS + 1):
             x = over_steps(self.get_submodule(f"block{number}")(x), self.pool)

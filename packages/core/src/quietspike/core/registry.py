@@ -43,6 +43,8 @@ class Registry(Generic[T]):
             UnknownNameError: if nothing has that name (a ``LookupError``); it says what comes close.
             QuietspikeError: if two distributions claim the name, or its import fails.
         """
+        if not isinstance(name, str):
+            raise unknown_name(self.kind, name, self.names())
         if name in self._registered:
             return self._registered[name]
         found = self._found()

@@ -7,12 +7,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from quietspike.core.checks import check_shape, check_wholes
+from quietspike.core.checks import check_frames, check_shape, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Site
 from quietspike.core.integrate_and_fire import integrate_and_fire
 from quietspike.core.layers import Attend, SpikingConv, over_steps
-
-STAGES = ("stage1", "stage2", "stage3", "stage4")
+from quietspike.core.stages import add_stages, run_stages
 
 
 class SEWBlock(nn.Module):
@@ -78,7 +77,7 @@ class SEWResNet18(nn.Module):
         [T, B, C, H, W] → [B, classes], any real numbers.
 
     Raises:
-        OptionError: if an option is none of its kind.
+        OptionError: if an option is none of its kind; for frames of another shape.
 
     Source:
         Fang et al. 2021, Deep Residual Learning in Spiking Neural Networks, and its repository's network for ImageNet.
@@ -98,28 +97,21 @@ class SEWResNet18(nn.Module):
         neuron = neuron or partial(integrate_and_fire, threshold=1.0, surrogate="atan", detach_reset=True)
         check_shape(input_shape=input_shape, steps=steps, classes=classes)
         check_wholes(4, widths=widths)
-        into = widths[0]
+        self.input_shape, self.steps = input_shape, steps
         self.stem = SpikingConv(
-            "stem", steps, (input_shape[0], into), attention, neuron, kernel=7, stride=2, bias=False
+            "stem", steps, (input_shape[0], widths[0]), attention, neuron, kernel=7, stride=2, bias=False
         )
         self.pool = nn.MaxPool2d(3, 2, padding=1)
-        for stage, out in zip(STAGES, widths, strict=True):
-            group = nn.Sequential()
-            for number in (1, 2):
-                stride = 2 if number == 1 and stage != STAGES[0] else 1
-                block = SEWBlock(f"{stage}.block{number}", steps, (into, out), attention, neuron, stride=stride)
-                group.add_module(f"block{number}", block)
-                into = out
-            self.add_module(stage, group)
-        self.fc = nn.Linear(into, classes)
+        build = partial(SEWBlock, steps=steps, attention=attention, neuron=neuron)
+        add_stages(self, build, blocks=(2, 2, 2, 2), widths=widths, strides=(1, 2, 2, 2))
+        self.fc = nn.Linear(widths[-1], classes)
         for module in self.modules():
             if isinstance(module, SpikingConv):
                 nn.init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames: Tensor) -> Tensor:
         """Class scores."""
-        x = over_steps(self.stem(frames), self.pool)
-        for stage in STAGES:
-            x = self.get_submodule(stage)(x)
+        check_frames(frames, input_shape=self.input_shape, steps=self.steps)
+        x = run_stages(self, over_steps(self.stem(frames), self.pool))
         scores: Tensor = self.fc(x.mean((0, 3, 4)))
         return scores

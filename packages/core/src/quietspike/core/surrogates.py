@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from quietspike.core.checks import check_positive
-from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.errors import OptionError, look_up
 
 SpikeFunction: TypeAlias = Callable[[Tensor], Tensor]
 """From x = U − V_th to spikes of the same shape, 0 or 1."""
@@ -104,9 +104,8 @@ def surrogate(name: str, scale: float | None = None) -> SpikeFunction:
     """
     if scale is not None:
         check_positive(surrogate_scale=scale)
-    factory = _snntorch_surrogate(name) if name.startswith("snntorch.") else SURROGATES.get(name)
-    if factory is None:
-        raise unknown_name("surrogate", name, SURROGATES)
+    table = _snntorch_surrogates() if isinstance(name, str) and name.startswith("snntorch.") else SURROGATES
+    factory = look_up("surrogate", name, table)
     if scale is None:
         spike: SpikeFunction = factory()
         return spike
@@ -121,14 +120,10 @@ def _scale_name(parameters: list[str]) -> str:
     return next((name for name in ("slope", "variance") if name in parameters), parameters[0])
 
 
-def _snntorch_surrogate(name: str) -> Callable[..., SpikeFunction]:
+def _snntorch_surrogates() -> dict[str, Callable[..., SpikeFunction]]:
     from snntorch import surrogate as theirs
 
     known = {key: value for key, value in vars(theirs).items() if inspect.isfunction(value) and not key.startswith("_")}
     known.pop("custom_surrogate", None)  # takes a function
     known.pop("LSO", None)  # snnTorch's own fails when it is called: it leaves an argument out
-    short = name.removeprefix("snntorch.")
-    if short not in known:
-        raise unknown_name("surrogate", name, [f"snntorch.{key}" for key in known])
-    factory: Callable[..., SpikeFunction] = known[short]
-    return factory
+    return {f"snntorch.{key}": value for key, value in known.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast, get_args
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import EventDataset, Neuron, NeuronFactory, Site, SplitName
-from quietspike.core.layers import Attend
+from quietspike.core.layers import Attend, over_steps
 from quietspike.core.metering import CostMeter
+from quietspike.core.neurons import LIF
 from quietspike.core.placement import list_sites
 from quietspike.core.tallies import attention_macs, count_products
 
@@ -30,8 +32,24 @@ class _Halve(nn.Module):
         return x / 2
 
 
+class _Convolve(nn.Module):
+    """Attention with synapses, that leaves U as it is."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(site.channels, site.channels, 3, padding=1, bias=False)
+        nn.init.dirac_(self.conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return over_steps(x, self.conv)
+
+
+@torch.random.fork_rng(devices=[])
 def check_neuron(plugin: NeuronFactory) -> None:
-    """Spikes of the current's shape, no state between calls, steps equal to a whole, gradients, membrane, batch."""
+    """Spikes of the current's shape, no state between calls, steps equal to a whole, gradients, membrane, batch, count.
+
+    It is built on the meta device too, as it is wherever sites are listed.
+    """
     neuron = plugin()
     _expect(isinstance(neuron, nn.Module) and isinstance(neuron, Neuron), "a neuron is an nn.Module with step()")
     gain = torch.linspace(0, 1.5, 8 * 9 * 9).reshape(8, 9, 9)  # neurons that never fire, often, and just not yet
@@ -51,6 +69,12 @@ def check_neuron(plugin: NeuronFactory) -> None:
     _expect(current.grad is not None and bool(current.grad.abs().sum() > 0), "no gradient reaches the current")
     _check_membrane(plugin, current.detach())
     _check_batch(neuron, current.detach())
+    _check_count(plugin, current.detach())
+    try:
+        with torch.device("meta"):
+            plugin()
+    except Exception as error:
+        raise AssertionError(f"it cannot be built on the meta device: {error}") from error
 
 
 @torch.random.fork_rng(devices=[])
@@ -76,7 +100,7 @@ def check_attention(plugin: Callable[..., nn.Module], **options: Any) -> None:
 
 @torch.random.fork_rng(devices=[])
 def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
-    """Scores for each class, one module asked for at each site, all attention inside ``Attend``, countable spikes."""
+    """Scores for each class, a module asked for and used at each site, inside ``Attend``, and countable spikes."""
     torch.manual_seed(0)
     shape, steps, classes = options.pop("input_shape", (2, 32, 32)), 3, 4
     asked: list[Site] = []
@@ -92,7 +116,9 @@ def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
         scores = network(frames)
     cost = meter.cost()
     _expect(scores.shape == (2, classes), f"scores have shape {tuple(scores.shape)}, not (2, {classes})")
-    _expect(cost.neurons > 0, "no neuron of the contract was found: spikes cannot be counted")
+    _expect(bool(cost.neuron_layers), "no neuron of the contract was found: spikes cannot be counted")
+    for layer in cost.neuron_layers:
+        _expect(layer.neurons > 0, f"forward() of {layer.layer} is not called: its spikes are not counted")
     products = count_products(network, frames) // frames.shape[1]
     counted = round(sum(layer.macs for layer in cost.layers if layer.kind == "synapse"))
     _expect(counted == products, f"{counted} multiply-accumulates are counted of {products}: synapses come for free")
@@ -104,6 +130,8 @@ def check_backbone(plugin: Callable[..., nn.Module], **options: Any) -> None:
     _expect(set(placed) == set(asked), "attention stands outside of Attend: its cost would count as synapses")
     _expect(list_sites(plugin, **build) == asked, "list_sites() finds other sites than a real build")
     _check_sites(network, asked, frames)
+    smooth = partial(LIF, surrogate="sigmoid", surrogate_scale=1.0)  # gradients come through where nothing fires, too
+    _check_use(plugin(**{**build, "attention": lambda site: _Halve(), "neuron": smooth}).eval(), frames)
     _check_batch(plugin(**build).eval(), frames, batch_of_output=0)
 
 
@@ -164,6 +192,17 @@ def _check_membrane(plugin: NeuronFactory, current: Tensor) -> None:
     _expect(not bool(silent.any()), "spikes do not follow the membrane's result")
 
 
+def _check_count(plugin: NeuronFactory, current: Tensor) -> None:
+    site = Site("block1.membrane", "membrane", 1, current.shape[2], spatial=True)
+    for options in ({}, {"membrane": Attend(site, _Convolve)}):
+        network = nn.Sequential(plugin(**options))
+        with torch.no_grad(), CostMeter(network) as meter:
+            fired = int(network(current).count_nonzero())
+        counted = round(meter.cost().spikes * current.shape[1])
+        where = "with a convolution at its membrane" if options else "bare"
+        _expect(counted == fired, f"{where}, it sends {fired} spikes, of which {counted} are counted")
+
+
 def _check_sites(network: nn.Module, sites: list[Site], frames: Tensor) -> None:
     seen: dict[str, tuple[int, ...]] = {}
     for module in network.modules():
@@ -177,6 +216,24 @@ def _check_sites(network: nn.Module, sites: list[Site], frames: Tensor) -> None:
         _expect(shape[0] == site.steps, f"{site.name} says {site.steps} steps and sees {shape}")
         _expect(shape[2] == site.channels, f"{site.name} says {site.channels} channels and sees {shape}")
         _expect((len(shape) == 5) == site.spatial, f"{site.name} says spatial={site.spatial} and sees {shape}")
+
+
+def _check_use(network: nn.Module, frames: Tensor) -> None:
+    """What attention gives goes on to the scores, wherever it stands."""
+    given: dict[str, list[Tensor]] = {}
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if output.requires_grad:
+            output.retain_grad()
+        given.setdefault(cast(Attend, module).site.name, []).append(output)
+
+    for module in network.modules():
+        if isinstance(module, Attend):
+            module.register_forward_hook(keep)
+    network(frames.clone().requires_grad_()).sum().backward()
+    for name, outputs in given.items():
+        used = all(output.requires_grad and output.grad is not None and output.grad.any() for output in outputs)
+        _expect(used, f"what attention gives at {name} is not used")
 
 
 def _check_batch(module: nn.Module, x: Tensor, batch_of_output: int = 1) -> None:

@@ -121,7 +121,7 @@ def channel_similarity_rows(analysis: Analysis) -> Rows:
 
 
 def noise_rows(analysis: Analysis) -> Rows:
-    """One a layer."""
+    """One a layer of more than one position."""
     for layer, row in analysis.noise.items():
         figures = {"noise_share": _known(row.share), "background": row.background, "noise_spikes": row.spikes}
         yield {"layer": layer, **figures}
@@ -201,7 +201,7 @@ def layer_table(analysis: Analysis) -> Table:
 
 def block_table(analysis: Analysis) -> Table:
     """A row a block; the standard error of one sample is unknown."""
-    table = Table(title="Gradients by depth", caption="± standard error; ϕ is an estimate: near 0 it may lie below")
+    table = Table(title="Gradients by depth", caption="ϕ is an estimate: near 0 it may lie below")
     table.add_column("block")
     for column in ("φ(JJᵀ)", "ϕ(JJᵀ)", "gradient by inputs", "by parameters"):
         table.add_column(column, justify="right")

@@ -119,7 +119,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what ``main`` prints."""
-        raise OptionError(f"{self.prog.removeprefix('quietspike').lstrip() or 'quietspike'}: {message}")
+        command = self.prog.removeprefix("quietspike").lstrip()
+        raise OptionError(f"{command}: {message}" if command else message)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
@@ -135,7 +136,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     parser.add_argument("--version", action="version", version=f"quietspike-search {version('quietspike-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run: object, text: str, *, experiment: bool = True) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: object, text: str, *, experiment: bool = True, takes: str = EXPERIMENT
+    ) -> argparse.ArgumentParser:
         keys = f"keys:\n{describe_keys()}" if experiment else None
         command = commands.add_parser(
             name,
@@ -147,17 +150,19 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         )
         command.set_defaults(run=run)
         if experiment:
-            command.add_argument("experiment", nargs="?", type=Path, help=EXPERIMENT)
+            command.add_argument("experiment", nargs="?", type=Path, help=takes)
         return command
 
     add("search", _search, "Search where attention belongs, and confirm it on the test split")
     train = add("train", _train, "Train one placement and measure it on the test split")
     train.add_argument("--placement", default="none", help="YAML file, or an attention's name for it everywhere")
-    table = add("reproduce", _reproduce, "Train the rows of a published table and show ours beside what was printed")
+    shows = "Train the rows of a published table and show ours beside what was printed"
+    table = add("reproduce", _reproduce, shows, takes="YAML file of a table, as experiments/ma-table6.yaml")
     table.add_argument("--row", action="append", default=[], metavar="NAME", help="train this one; may be repeated")
     evaluate = add("evaluate", _evaluate, "Measure trained weights and print their cost by layer", experiment=False)
     evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     evaluate.add_argument("--split", default="test", help="train, validation or test")
+    evaluate.add_argument("--base", type=Path, help="weights of the same network without attention, for rEE")
     analyse = add("analyse", _analyse, "Draw the papers' figures of trained weights", experiment=False)
     analyse.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     analyse.add_argument("--split", default="test", help="train, validation or test")
@@ -209,7 +214,7 @@ def _evaluate(options: argparse.Namespace, overrides: Sequence[str], console: Co
     from quietspike.search.single import evaluate_weights
 
     _check_split(options.split)
-    evaluate_weights(options.weights, overrides, options.split, console)
+    evaluate_weights(options.weights, overrides, options.split, console, options.base)
     return 0
 
 

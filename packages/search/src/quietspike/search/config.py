@@ -171,13 +171,18 @@ class Experiment(_Frozen):
         The name ends with a digest of all that shapes a trial or the order of trials, so that the same command finds
         its own folder again, and a longer one (more trials, workers or seeds) goes on in it.
         """
+        digest = hashlib.sha256(json.dumps(self.shaping, sort_keys=True).encode()).hexdigest()[:8]
+        return self.output / f"{self.name}-{digest}"
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """All that shapes a trial or the order of trials."""
         data = self.data
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
         shaping["search"] = {key: data["search"][key] for key in searched}
-        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
-        return self.output / f"{self.name}-{digest}"
+        return shaping
 
 
 def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:

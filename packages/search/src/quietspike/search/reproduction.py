@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quietspike.core import Choice, Placement, QuietspikeError, Site
+from quietspike.core import Choice, OptionError, Placement, QuietspikeError, Site
 from quietspike.core.errors import unknown_name
 from quietspike.core.placement import fit_to_site
 from quietspike.search.config import Experiment, check_experiment
@@ -43,14 +44,13 @@ class Row(_Frozen):
     Args:
         placement: an attention at every ``*.current``, or attention by patterns of sites, as ``block*.membrane``.
         change: keys of the experiment that are other than the table's.
-        base: the row that rEE is against; the table's first where null.
-        counted: which neurons its firing rate is of: ``all``, or ``spatial``, without fully connected layers.
+        counted: which neurons its firing rate and spikes are of: ``all``, or ``spatial``, without fully connected
+            layers.
         published: what was printed.
     """
 
     placement: str | dict[str, str | dict[str, Any]] = "none"
     change: dict[str, Any] = Field(default_factory=dict)
-    base: str | None = None
     counted: Literal["all", "spatial"] = "all"
     published: Published = Published()
 
@@ -87,9 +87,11 @@ class Reproduction(_Frozen):
     experiment: dict[str, Any]
     rows: dict[str, Row] = Field(min_length=1)
 
-    def base(self, name: str) -> str:
-        """The row that another's rEE is against."""
-        return self.rows[name].base or next(iter(self.rows))
+    def base(self, name: str) -> str | None:
+        """The row that another's rEE is against: no attention, and otherwise the same; ``None`` where there is none."""
+        change = self.rows[name].change
+        alike = (base for base, row in self.rows.items() if row.placement == "none" and row.change == change)
+        return next(alike, None)
 
     def choose(self, names: Sequence[str]) -> list[str]:
         """Rows to train, in the table's order: those asked for and what they are compared with; all without any.
@@ -100,7 +102,7 @@ class Reproduction(_Frozen):
         for name in names:
             if name not in self.rows:
                 raise unknown_name("row", name, self.rows)
-        wanted = {*names, *map(self.base, names)} if names else {*self.rows}
+        wanted = {*names, *map(self.base, names)} if names else self.rows.keys()
         return [name for name in self.rows if name in wanted]
 
     def row_experiment(self, name: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -116,24 +118,24 @@ class Reproduction(_Frozen):
 
 
 def load_reproduction(path: Path) -> Reproduction:
-    """Read a table; every row's experiment has been built once.
+    """Read a table; every row's keys have been checked, its plugins' options not yet.
 
     Raises:
         QuietspikeError: in one line, naming the file, the key and what comes close.
     """
     data = read_yaml(path)
+    if "rows" not in data and "dataset" in data:
+        raise OptionError(f"{path}: is an experiment; quietspike search and quietspike train take it")
     try:
         try:
             table = Reproduction.model_validate(data)
         except ValidationError as error:
             raise explain(error, Reproduction) from None
         for name in table.rows:
-            if table.base(name) not in table.rows:
-                raise unknown_name(f"rows.{name}.base", table.base(name), table.rows)
             table.row_experiment(name)
     except QuietspikeError as error:
         raise type(error)(f"{path}: {error}") from None
-    return table.model_copy(update={"experiment": {"name": path.stem, **table.experiment}})
+    return table.model_copy(update={"experiment": {"name": re.sub(r"[^\w.-]", "-", path.stem), **table.experiment}})
 
 
 def _changed(data: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

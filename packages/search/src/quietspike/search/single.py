@@ -12,7 +12,7 @@ from rich.table import Table
 from quietspike.core import Choice, OptionError, Placement, QuietspikeError, Site
 from quietspike.core.batches import Batches
 from quietspike.core.contracts import SplitName
-from quietspike.core.cost import Cost
+from quietspike.core.cost import E_MAC, Cost
 from quietspike.core.errors import unknown_name
 from quietspike.core.evaluation import Evaluation, evaluate
 from quietspike.core.networks import find_sites
@@ -20,7 +20,7 @@ from quietspike.core.training import EpochRow, resolve_device
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.execution import Training, run_training, site_params
-from quietspike.search.opening import open_weights
+from quietspike.search.opening import OpenedWeights, open_weights
 from quietspike.search.processes import prepare_worker
 from quietspike.search.progress import amount, outcome_text
 from quietspike.search.provenance import provenance
@@ -115,7 +115,9 @@ def epoch_text(row: EpochRow) -> str:
     )
 
 
-def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, console: Console) -> Evaluation:
+def evaluate_weights(
+    path: Path, overrides: Sequence[str], split: SplitName, console: Console, base: Path | None = None
+) -> Evaluation:
     """Measure a weights file on a split of its experiment's data and print the cost, layer by layer.
 
     Args:
@@ -123,32 +125,41 @@ def evaluate_weights(path: Path, overrides: Sequence[str], split: SplitName, con
         overrides: keys of the experiment, as in ``--dataset.root``; the data may lie elsewhere now.
         split: which samples.
         console: where to print.
+        base: weights of the same network without attention, which rEE is against.
 
     Raises:
-        QuietspikeError: if the file is damaged, no weights of quietspike, or does not fit its own record.
+        QuietspikeError: if a file is damaged, no weights of quietspike, or does not fit its own record.
     """
     weights = open_weights(path, overrides)
-    recipe = weights.experiment.train
-    batches = Batches(weights.dataset.split(split), recipe.batch_size)
-    shown = evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting, images=batches.images)
+    without = None if base is None else _measure(open_weights(base, overrides), split).cost
+    shown = _measure(weights, split)
     summary = f"{weights.placement.label}: accuracy {shown.accuracy:.4f}, loss {shown.loss:.4f} ({split})"
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
-    console.print(rate_table(shown.cost), markup=False)
+    console.print(rate_table(shown.cost, without), markup=False)
     return shown
 
 
-def rate_table(cost: Cost) -> Table:
-    """The papers' figures: firing rates, and what attention adds to the energy."""
+def _measure(weights: OpenedWeights, split: SplitName) -> Evaluation:
+    recipe = weights.experiment.train
+    batches = Batches(weights.dataset.split(split), recipe.batch_size)
+    return evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting, images=batches.images)
+
+
+def rate_table(cost: Cost, base: Cost | None = None) -> Table:
+    """The papers' figures: firing rates, what attention adds to the energy, and what it saves against a base."""
     table = Table(title="In the papers' terms", show_header=False)
     table.add_row("NASAR, all neurons", f"{cost.firing_rate:.4f}")
     table.add_row("NASAR, without fully connected layers", f"{cost.spatial_firing_rate:.4f}")
     table.add_row("NSAR(t)", " ".join(f"{rate:.4f}" for rate in cost.rate_by_step))
-    weights, applying = cost.added_macs
-    table.add_row("ΔMAC1, ΔMAC2 of attention", f"{weights:,.0f}, {applying:,.0f}")
-    attention = sum(layer.energy_paper for layer in cost.layers if layer.kind == "attention")
-    table.add_row("energy (paper) of synapses", f"{cost.energy_paper - attention:.4f} µJ")
-    table.add_row("energy (paper) of attention", f"{attention:.4f} µJ")
+    added = cost.added_macs
+    for name, macs in zip(("ΔMAC1, computing the weights", "ΔMAC2, applying them"), added, strict=True):
+        table.add_row(name, f"{macs:,.0f} ({macs * E_MAC:.4f} µJ)")
+    table.add_row("energy (paper) of synapses", f"{cost.energy_paper - sum(added) * E_MAC:.4f} µJ")
+    table.add_row("E_Att" if sum(added) else "E_Base", f"{cost.energy_paper:.4f} µJ")
+    if base is not None:
+        table.add_row("E_Base of --base", f"{base.energy_paper:.4f} µJ")
+        table.add_row("rEE = E_Base / E_Att", f"{cost.efficiency(base):.3f}")
     return table
 
 
@@ -158,7 +169,7 @@ def cost_table(cost: Cost) -> Table:
     table.add_column("layer")
     for column in (
         "spikes",
-        "firing rate",
+        "LASAR",
         "synaptic operations",
         "MACs",
         "energy µJ",

@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment
 
-OWN_FLAGS = ("--help", "--version", "--placement", "--split", "--port", "--row")
-"""What argparse knows; all other options are keys of the experiment."""
+ANYWHERE = ("--help", "--version")
 
-CLAIMED = {"analyse": ("--output", "--layer", "--step")}
-"""Options of a command that would be keys of the experiment elsewhere."""
+OWN_FLAGS = {
+    "train": ("--placement",),
+    "reproduce": ("--row",),
+    "evaluate": ("--split", "--base"),
+    "analyse": ("--split", "--output", "--layer", "--step"),
+    "ui": ("--port",),
+}
+"""What argparse knows of each command; all other options are keys of the experiment."""
+
+KEYS = tuple(f"--{key}" for key in Experiment.model_fields)
+NO_KEYS = {*ANYWHERE, *(flag for flags in OWN_FLAGS.values() for flag in flags)} - {*KEYS}
 
 
 def part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -26,11 +34,11 @@ def part_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     while left:
         word = left.pop(0)
         name = word.partition("=")[0]
-        if not word.startswith("--") or name in OWN_FLAGS:
+        if not word.startswith("--") or name in NO_KEYS:
             plain.append(word)
             continue
-        if not plain and name.removeprefix("--").partition(".")[0] not in Experiment.model_fields:
-            raise unknown_name("option", name, [*OWN_FLAGS, *(f"--{key}" for key in Experiment.model_fields)])
+        if not plain and name.partition(".")[0] not in KEYS:
+            raise unknown_name("option", name, [*NO_KEYS, *KEYS])
         overrides.append(word)
         if "=" not in word and left and not left[0].startswith("--"):
             overrides.append(left.pop(0))
@@ -42,13 +50,19 @@ def claim(overrides: Sequence[str], command: str | None) -> tuple[list[str], lis
 
     >>> claim(["--output", "figures", "--device=cpu"], "analyse")
     (['--output', 'figures'], ['--device=cpu'])
+
+    Raises:
+        UnknownNameError: for an option that is neither; keys with a point are the experiment's to refuse.
     """
-    flags = CLAIMED.get(command or "", ())
+    flags = OWN_FLAGS.get(command or "", ())
     own: list[str] = []
     rest: list[str] = []
     taken = rest
     for word in overrides:
         if word.startswith("--"):
-            taken = own if word.partition("=")[0] in flags else rest
+            name = word.partition("=")[0]
+            if "." not in name and name not in (*flags, *KEYS):
+                raise unknown_name("option", name, [*flags, *KEYS])
+            taken = own if name in flags else rest
         taken.append(word)
     return own, rest

@@ -51,7 +51,7 @@ class SpikingActivity:
     def add(self, layer: str, spikes: Tensor) -> None:
         """Count a layer's spikes of each sample and step."""
         counts = (spikes != 0).flatten(2).sum(2)
-        neurons = spikes[0, 0].numel()
+        neurons = spikes.shape[2:].numel()
         self._counts = counts if self._counts is None else self._counts + counts
         self._neurons += neurons
         self._enter(layer, counts, neurons)
@@ -68,8 +68,8 @@ class SpikingActivity:
 
     @property
     def rows(self) -> dict[str, Activity]:
-        """By layer in the order in which they ran, ``network`` first."""
-        names = [NETWORK, *(name for name in self._rates if name != NETWORK)]
+        """By layer in the order in which they ran, ``network`` first; nothing before the first batch."""
+        names = sorted(self._rates, key=lambda name: name != NETWORK)
         return {
             name: Activity(
                 self._rates[name].mean,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.analyses.blocks import find_blocks
+from quietspike.core.analyses.blocks import block_inputs, find_blocks
 from quietspike.core.analyses.moments import Moments
-from quietspike.core.errors import DataError
+from quietspike.core.analyses.samples import check_finite, show
 from quietspike.core.modes import evaluating
 
 
@@ -50,8 +49,9 @@ def gradient_norms(
         blocks: their paths; those of ``find_blocks`` where ``None``.
 
     Raises:
-        DataError: if there is no batch.
-        OptionError: if there is no block.
+        DataError: if there is no sample, or a frame, a block's input or a gradient is not finite.
+        OptionError: if there is no block, or one does not run once a pass, or is not a function of one tensor
+            [T, B, ...] to another.
 
     Source:
         Gradient norm equality, Chen et al. 2020, to which Yao et al. 2023 (MA-SNN), section 7.1, refer.
@@ -60,36 +60,26 @@ def gradient_norms(
     weights = {name: [p for p in module.parameters() if p.requires_grad] for name, module in found.items()}
     flat = [p for own in weights.values() for p in own]
     sums = [torch.zeros_like(p) for p in flat]
-    inputs: dict[str, Tensor] = {}
     norms: dict[str, Moments] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            inputs[name] = next(x for x in [*given, *named.values()] if isinstance(x, Tensor))
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(keep(name), with_kwargs=True) for name, module in found.items()]
     count = 0
-    try:
-        with evaluating(network), torch.enable_grad():
-            for frames, labels in batches:
-                inputs.clear()
-                scores = network(frames.detach().to(device).requires_grad_())
-                mean = loss(scores, labels.to(device))
-                wanted = [*inputs.values(), *flat]
-                found_gradients = torch.autograd.grad(mean, wanted, allow_unused=True, materialize_grads=True)
-                for name, gradient in zip(inputs, found_gradients, strict=False):
-                    per_sample = len(labels) * gradient.transpose(0, 1).flatten(1).norm(dim=1)
-                    norms.setdefault(name, Moments()).add(per_sample)
-                for total, gradient in zip(sums, found_gradients[len(inputs) :], strict=True):
-                    total += gradient * len(labels)
-                count += len(labels)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if count == 0:
-        raise DataError("there is no sample to analyse")
+    with evaluating(network), torch.enable_grad():
+        for frames, labels in show(batches, device):
+            frames = frames.detach().requires_grad_()
+            with block_inputs(found, frames) as inputs:
+                mean = loss(network(frames), labels)
+            wanted = [*inputs.values(), *flat]
+            found_gradients = torch.autograd.grad(mean, wanted, allow_unused=True, materialize_grads=True)
+            by_inputs = dict(zip(inputs, found_gradients, strict=False))
+            for name in reversed(by_inputs):  # nan flows back from where it arises
+                check_finite(name, by_inputs[name])
+            for name, gradient in by_inputs.items():
+                per_sample = len(labels) * gradient.transpose(0, 1).flatten(1).norm(dim=1)
+                norms.setdefault(name, Moments()).add(per_sample)
+            for total, gradient in zip(sums, found_gradients[len(inputs) :], strict=True):
+                total += gradient * len(labels)
+            count += len(labels)
     squares = iter([float((total / count).double().square().sum()) for total in sums])
     of_weights = {name: sum(next(squares) for _ in own) ** 0.5 for name, own in weights.items()}
+    for name, norm in of_weights.items():
+        check_finite(name, torch.tensor(norm))
     return [GradientNorm(name, float(norms[name].mean), of_weights[name]) for name in norms]

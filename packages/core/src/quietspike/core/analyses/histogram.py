@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from quietspike.core.analyses.moments import Moments
 from quietspike.core.errors import DataError
 
 BINS = 1024
@@ -22,9 +23,7 @@ class Histogram:
     def __init__(self) -> None:
         self.counts = torch.zeros(BINS, dtype=torch.int64)
         self.limit = 2.0**-20
-        self.total = 0
-        self._sum = 0.0
-        self._squares = 0.0
+        self._moments = Moments()
 
     def add(self, values: Tensor) -> None:
         """Count values of any shape.
@@ -37,14 +36,17 @@ class Histogram:
             return
         largest = float(values.abs().max())
         if not math.isfinite(largest):
-            raise DataError("a value is not finite: it is in no bin")
+            raise DataError("a value is not finite")
         while self.limit <= largest:
             self._double()
         bins = (values.double() / self.width).floor().long() + BINS // 2
         self.counts += torch.bincount(bins, minlength=BINS).cpu()
-        self.total += len(values)
-        self._sum += float(values.double().sum())
-        self._squares += float(values.double().square().sum())
+        self._moments.add(values)
+
+    @property
+    def total(self) -> int:
+        """How many values."""
+        return self._moments.count
 
     @property
     def width(self) -> float:
@@ -64,14 +66,12 @@ class Histogram:
     @property
     def mean(self) -> float:
         """Of the values themselves, not of their bins."""
-        return self._sum / self.total if self.total else math.nan
+        return float(self._moments.mean)
 
     @property
     def deviation(self) -> float:
         """Standard deviation, of the population."""
-        if not self.total:
-            return math.nan
-        return math.sqrt(max(self._squares / self.total - self.mean**2, 0.0))
+        return math.sqrt(self._moments.variance)
 
     def _double(self) -> None:
         quarter = BINS // 4

@@ -10,17 +10,17 @@ With J the Jacobian of a block's output by its input, A = JJᵀ, and φ the expe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.analyses.blocks import find_blocks
+from quietspike.core.analyses.blocks import block_inputs, find_blocks
 from quietspike.core.analyses.moments import Moments
+from quietspike.core.analyses.samples import check_finite, show
 from quietspike.core.checks import check_whole
-from quietspike.core.errors import DataError, OptionError
 from quietspike.core.modes import evaluating
 
 
@@ -32,7 +32,7 @@ class Isometry:
         block: its path.
         mean: φ(JJᵀ).
         variance: ϕ(JJᵀ); an estimate of what is near 0 may lie below.
-        error: standard error of ``mean`` over samples.
+        error: standard error of ``mean`` over samples; nan of a single one.
         samples: how many were shown.
     """
 
@@ -67,8 +67,9 @@ def block_isometry(
         blocks: their paths; those of ``find_blocks`` where ``None``.
 
     Raises:
-        DataError: if there is no batch.
-        OptionError: if there is no block, or one is not a function of one tensor [T, B, ...].
+        DataError: if there is no sample, or a frame, a block's input or its Jacobian is not finite.
+        OptionError: if there is no block, or one does not run once a pass, or is not a function of one tensor
+            [T, B, ...] to another.
 
     Source:
         Chen et al. 2020, A Comprehensive and Modularized Statistical Framework for Gradient Norm Equality, definition
@@ -77,40 +78,18 @@ def block_isometry(
     """
     check_whole(2, probes=probes)
     generator = torch.Generator().manual_seed(seed)
-    gathered: dict[str, tuple[Moments, Moments]] = {}
-
-    def measure(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            x = _sole_tensor(name, inputs, named, output)
-            first, second = gathered.setdefault(name, (Moments(), Moments()))
-            for index in range(x.shape[1]):  # one by one: the probes of a whole batch may not fit
-                traces = estimate_traces(module, x[:, index : index + 1], probes, generator)
-                first.add(traces[:1])
-                second.add(traces[1:])
-
-        return hook
-
+    gathered: dict[str, Moments] = {}
     found = find_blocks(network, blocks)
-    handles = [module.register_forward_hook(measure(name), with_kwargs=True) for name, module in found.items()]
-    try:
-        with evaluating(network), torch.no_grad():
-            for frames, _ in batches:
-                network(frames.to(device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not gathered:
-        raise DataError("there is no sample to analyse")
-    return [
-        Isometry(
-            name,
-            float(first.mean),
-            float(second.mean - first.mean**2),
-            float((first.variance / max(first.count - 1, 1)).sqrt()),
-            first.count,
-        )
-        for name, (first, second) in gathered.items()
-    ]
+    with evaluating(network), torch.no_grad():
+        for frames, _ in show(batches, device):
+            with block_inputs(found, frames) as inputs:
+                network(frames)
+            for name, x in inputs.items():
+                for sample in torch.split(x, 1, dim=1):  # one by one: the probes of a whole batch may not fit
+                    traces = estimate_traces(found[name], sample, probes, generator)
+                    check_finite(name, traces)
+                    gathered.setdefault(name, Moments()).add(traces.unsqueeze(0))
+    return [_row(name, moments) for name, moments in gathered.items()]
 
 
 def estimate_traces(block: nn.Module, x: Tensor, probes: int, generator: torch.Generator) -> Tensor:
@@ -152,11 +131,9 @@ def exact_traces(block: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([gram.diagonal().sum(), gram.square().sum()]) / len(rows)
 
 
-def _sole_tensor(name: str, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Tensor:
-    """What a block was given, if that is one tensor, and so is what it gave, of as many steps and samples."""
-    given = [*inputs, *named.values()]
-    if len(given) == 1 and isinstance(given[0], Tensor) and isinstance(output, Tensor):
-        x: Tensor = given[0]
-        if x.dim() > 2 and output.dim() > 2 and x.shape[:2] == output.shape[:2]:
-            return x
-    raise OptionError(f"{name}: is not a function of one tensor [T, B, ...] to another: name other blocks")
+def _row(name: str, moments: Moments) -> Isometry:
+    """Of a block's two traces over samples."""
+    first, second = moments.mean.tolist()
+    count = moments.count
+    error = math.sqrt(float(moments.variance[0]) / (count - 1)) if count > 1 else math.nan
+    return Isometry(name, first, second - first**2, error, count)

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from quietspike.core.checks import check_between
+
+TOLERANCE = 1e-6
+"""What is so little over the mean, as its share, is at the mean: sums of pixels are rounded."""
+
 
 @dataclass(frozen=True)
 class NoiseShare:
@@ -25,15 +30,19 @@ class NoiseShare:
 
 
 class NoiseSpikes:
-    """The noise-spike share of each layer with space.
+    """The noise-spike share of each layer of more than one position.
 
     A sample's events, summed over steps and channels, say where its target is. A position of a layer is background if
     its cell of the input has no more events a pixel than ``times`` the mean of the sample; a spike there is a noise
     spike. The mean, and not 0, since sensors have noise events everywhere. A share equal to the background's share of
-    the positions is what spikes would have that fall anywhere alike.
+    the positions is what spikes would have that fall anywhere alike. A layer without space, or whose only position is
+    the whole picture, has no background and no row.
 
     Args:
-        times: the mean; larger for a smaller target.
+        times: the mean; larger for a smaller target, at least 0.
+
+    Raises:
+        OptionError: if ``times`` is no such number.
 
     Source:
         Yao et al. 2023 (ASA-SNN) speak of noise spikes, and MA-SNN, section 7, of the background's. Defined here: what
@@ -41,21 +50,23 @@ class NoiseSpikes:
     """
 
     def __init__(self, times: float = 1.0) -> None:
+        check_between(0, times=times)
         self.times = times
         self._events: Tensor = torch.zeros(())
         self._sums: dict[str, Tensor] = {}
 
     def begin(self, frames: Tensor) -> None:
         """Count each pixel's events."""
-        self._events = frames.abs().sum((0, 2))
+        self._events = frames.abs().sum((0, 2), dtype=torch.float64)
 
     def add(self, layer: str, spikes: Tensor) -> None:
         """Count spikes in the background, all spikes, positions in the background, all positions, and samples."""
-        if spikes.dim() != 5:
-            return
         size = (spikes.shape[-2], spikes.shape[-1])
+        if spikes.dim() != 5 or size == (1, 1):
+            return
         density = functional.adaptive_avg_pool2d(self._events.unsqueeze(1), size).squeeze(1)
-        background = density <= self.times * self._events.mean((1, 2), keepdim=True)
+        mean = self._events.mean((1, 2), keepdim=True)
+        background = density <= self.times * mean * (1 + TOLERANCE)
         counts = (spikes != 0).sum((0, 2))
         found = (counts[background].sum(), counts.sum(), background.sum())
         sums = torch.tensor([*map(int, found), background.numel(), len(counts)])

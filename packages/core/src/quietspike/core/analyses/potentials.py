@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from quietspike.core.analyses.histogram import Histogram
+from quietspike.core.analyses.samples import show
 from quietspike.core.analyses.watching import neuron_layers
 from quietspike.core.contracts import Signal
 from quietspike.core.errors import DataError
@@ -26,11 +27,12 @@ class Distribution:
 
     Args:
         name: the site's, or the neuron layer's path.
-        signal: ``input`` or ``current`` of a site, or ``membrane``, the potential U on which the neuron fires.
+        signal: ``input``, ``current`` or ``sum`` of a site, or ``membrane``, the potential U on which the neuron fires.
         when: before or after attention; where there is none, ``before`` alone.
         threshold: of a neuron that says it.
         histogram: of all samples, steps and neurons.
-        reached: how many of the values lie at or over the threshold.
+        fires_at: whether a potential equal to the threshold fires, or only one over it, as with snnTorch's surrogates.
+        reached: how many of the values fire by that.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Distribution:
     when: When
     threshold: float | None
     histogram: Histogram
+    fires_at: bool = True
     reached: int = 0
 
     @property
@@ -46,15 +49,23 @@ class Distribution:
         return self.name.rpartition(".")[0] or self.name
 
     def add(self, values: Tensor) -> None:
-        """Count values [T, B, ...], a step at a time so that few are copied at once."""
+        """Count values [T, B, ...], a step at a time so that few are copied at once.
+
+        Raises:
+            DataError: if one is not finite.
+        """
         for step in values.unbind(0):
-            self.histogram.add(step)
+            try:
+                self.histogram.add(step)
+            except DataError as error:
+                raise DataError(f"{self.name}: {error}") from None
             if self.threshold is not None:
-                self.reached += int((step - self.threshold >= 0).sum())  # as a neuron compares
+                excess = step - self.threshold  # as a neuron compares
+                self.reached += int((excess >= 0 if self.fires_at else excess > 0).sum())
 
     @property
     def firing(self) -> float:
-        """Share of the values at or over the threshold; nan without one."""
+        """Share of the values that fire by the threshold; nan without one."""
         if self.threshold is None or self.histogram.total == 0:
             return float("nan")
         return self.reached / self.histogram.total
@@ -66,9 +77,11 @@ def potential_distributions(
 ) -> list[Distribution]:
     """Distributions at every attention and every neuron layer, over a split; of the current also without attention.
 
-    At ``input`` and ``current`` these are the values that attention is given and those that it gives. At ``membrane``
-    they are U before and after the neuron's own attention; U is what fires, so the share at or over the threshold
-    there is the firing rate. A neuron without an attribute ``membrane`` does not show its potential, and is left out.
+    At ``input``, ``current`` and ``sum`` these are the values that attention is given and those that it gives. At
+    ``membrane`` they are U before and, where the neuron has attention of its own, after it; the last of these is what
+    fires. Its ``firing`` is the firing rate of a neuron that gives 0 or 1. Of a graded one, as ``liaf``, it is the rate
+    of the spikes inside, which decide the reset, not of the values that are sent. A neuron without an attribute
+    ``membrane`` does not show its potential, and is left out.
 
     Args:
         network: a backbone whose attention stands in ``Attend`` layers.
@@ -76,7 +89,7 @@ def potential_distributions(
         device: where the network is.
 
     Raises:
-        DataError: if there is no batch, or a value is not finite.
+        DataError: if there is no sample, or a value is not finite.
 
     Source:
         Yao et al. 2023 (ASA-SNN), whose repository's ``collect_distribution.py`` gathers as membrane potentials what
@@ -84,7 +97,6 @@ def potential_distributions(
         itself; all values are counted, where that script first averages over the samples.
     """
     found: list[Distribution] = []
-    seen = False
     with ExitStack() as stack:
         stack.enter_context(evaluating(network))
         neurons = list(neuron_layers(network))
@@ -95,11 +107,8 @@ def potential_distributions(
             if isinstance(module, Attend) and not name.startswith(inside) and _matters(module):
                 handle = module.register_forward_hook(_gather(module, found))
                 stack.callback(handle.remove)
-        for frames, _ in batches:
-            network(frames.to(device))
-            seen = True
-    if not seen:
-        raise DataError("there is no sample to analyse")
+        for frames, _ in show(batches, device):
+            network(frames)
     return [distribution for distribution in found if distribution.histogram.total]
 
 
@@ -128,18 +137,41 @@ def _gather(attend: Attend, found: list[Distribution]) -> Callable[..., None]:
 class _Spy(nn.Module):
     """Stands in a neuron's place for attention and looks at U on both sides of what stood there."""
 
-    def __init__(self, inner: nn.Module | None, look: Callable[[When, Tensor], None]) -> None:
+    def __init__(self, name: str, neuron: nn.Module, found: list[Distribution]) -> None:
         super().__init__()
-        self.inner = inner
-        self.look = look
+        self.name = name
+        self.inner: nn.Module | None = neuron.membrane  # type: ignore[assignment]
+        self.step: Callable[[Tensor, None], tuple[Tensor, Tensor]] = neuron.step  # type: ignore[assignment]
+        self.threshold = _number(getattr(neuron, "threshold", None))
+        self.found = found
+        self.at: dict[When, Distribution] = {}
+        self.asked: Tensor | None = None
 
     def forward(self, potential: Tensor) -> Tensor:
-        self.look("before", potential)
+        if self.asked is not None:
+            return self.asked
+        self._look("before", potential)
         if self.inner is None:
             return potential
         gated: Tensor = self.inner(potential)
-        self.look("after", gated)
+        self._look("after", gated)
         return gated
+
+    def _look(self, when: When, potential: Tensor) -> None:
+        if when not in self.at:
+            fires_at = self._fires_at(potential)
+            self.at[when] = Distribution(self.name, "membrane", when, self.threshold, Histogram(), fires_at)
+            self.found.append(self.at[when])
+        self.at[when].add(potential)
+
+    def _fires_at(self, potential: Tensor) -> bool:
+        """Whether the neuron gives a spike at its threshold: its surrogate decides, so the neuron is asked."""
+        if self.threshold is None:
+            return False
+        self.asked = torch.full_like(potential, self.threshold)
+        spikes, _ = self.step(torch.zeros_like(potential[0]), None)
+        self.asked = None
+        return bool(spikes.count_nonzero())
 
 
 @contextmanager
@@ -148,17 +180,8 @@ def _spying(name: str, neuron: nn.Module, found: list[Distribution]) -> Iterator
     if not hasattr(neuron, "membrane"):
         yield
         return
-    threshold = getattr(neuron, "threshold", None)
-    at: dict[When, Distribution] = {}
-
-    def look(when: When, potential: Tensor) -> None:
-        if when not in at:
-            at[when] = Distribution(name, "membrane", when, _number(threshold), Histogram())
-            found.append(at[when])
-        at[when].add(potential)
-
     inner: nn.Module | None = neuron.membrane  # type: ignore[assignment]
-    neuron.membrane = _Spy(inner, look).eval()
+    neuron.membrane = _Spy(name, neuron, found).eval()
     try:
         yield
     finally:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from quietspike.core.analyses.moments import Moments
+from quietspike.core.checks import check_whole
+from quietspike.core.errors import OptionError
 
 
 def spike_map(spikes: Tensor) -> Tensor:
@@ -27,14 +29,18 @@ class SpikeMaps:
     Args:
         samples: indices, in the order of the batches, of samples whose own maps are kept, and whose input.
 
+    Raises:
+        OptionError: if an index is no whole number of at least 0.
+
     Source:
         Yao et al. 2023 (MA-SNN), figure 6, which shows single samples. Differs: the mean over a split beside them.
     """
 
     def __init__(self, samples: Sequence[int] = ()) -> None:
         self.samples = tuple(samples)
-        self.of_sample: dict[int, dict[str, Tensor]] = {index: {} for index in self.samples}
-        """Maps [H, W] of the chosen samples by layer; ``input`` is the share of steps and channels with events."""
+        for index in self.samples:
+            check_whole(0, sample=index)
+        self._kept: dict[int, dict[str, Tensor]] = {index: {} for index in self.samples}
         self._sums: dict[str, Moments] = {}
         self._seen = 0
         self._size = 0
@@ -52,11 +58,23 @@ class SpikeMaps:
         self._sums.setdefault(layer, Moments()).add(maps)
         for index in self.samples:
             if 0 <= index - self._seen < self._size:
-                self.of_sample[index][layer] = maps[index - self._seen].cpu()
+                self._kept[index][layer] = maps[index - self._seen].cpu()
 
     def end(self) -> None:
         """Count the batch."""
         self._seen += self._size
+
+    @property
+    def of_sample(self) -> dict[int, dict[str, Tensor]]:
+        """Maps [H, W] of the chosen samples by layer; ``input`` is the share of steps and channels with events.
+
+        Raises:
+            OptionError: for a sample that was not shown.
+        """
+        for index, maps in self._kept.items():
+            if not maps:
+                raise OptionError(f"sample={index}: {self._seen} were shown, counted from 0")
+        return self._kept
 
     @property
     def means(self) -> dict[str, Tensor]:

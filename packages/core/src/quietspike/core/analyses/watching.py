@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from quietspike.core.errors import DataError
+from quietspike.core.analyses.samples import check_finite, show
+from quietspike.core.layers import Attend
 from quietspike.core.metering import is_neuron
 from quietspike.core.modes import evaluating
 
@@ -45,7 +46,7 @@ def watch(
         device: where the network is.
 
     Raises:
-        DataError: if there is no batch.
+        DataError: if there is no sample, or a frame or what a neuron gives is not finite.
         ValueError: if there is no neuron layer, or one runs twice in one pass.
     """
     passed: set[str] = set()
@@ -55,6 +56,7 @@ def watch(
             if name in passed:
                 raise ValueError(f"{name} runs twice in one pass: each place needs a neuron layer of its own")
             passed.add(name)
+            check_finite(name, spikes)
             for watcher in watchers:
                 watcher.add(name, spikes)
 
@@ -63,11 +65,9 @@ def watch(
     handles = [module.register_forward_hook(hand_on(name)) for name, module in neuron_layers(network)]
     if not handles:
         raise ValueError("no neuron of the contract was found: there are no spikes to watch")
-    seen = False
     try:
         with evaluating(network):
-            for frames, _ in batches:
-                frames, seen = frames.to(device), True
+            for frames, _ in show(batches, device):
                 passed.clear()
                 for watcher in watchers:
                     watcher.begin(frames)
@@ -77,14 +77,19 @@ def watch(
     finally:
         for handle in handles:
             handle.remove()
-    if not seen:
-        raise DataError("there is no sample to analyse")
 
 
 def neuron_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Neuron layers by path, as the network was built; of a neuron inside a neuron, the outer."""
+    """Neuron layers by path, as the network was built: those that ``CostMeter`` counts.
+
+    What is inside attention or inside a neuron is none.
+    """
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
-        if module is not network and not name.startswith(inside) and is_neuron(module):
+        if name.startswith(inside) or module is network:
+            continue
+        if isinstance(module, Attend):
+            inside = (*inside, f"{name}.")
+        elif is_neuron(module):
             inside = (*inside, f"{name}.")
             yield name, module
