@@ -19,7 +19,7 @@ from quietspike.core.layers import SpikingConv
 from quietspike.core.neurons import LIF
 from quietspike.search import analysis_tables
 from quietspike.search.analysing import analyse_weights
-from quietspike.search.analysis import _spread, analyse_network
+from quietspike.search.analysis import LONGEST, _summary, analyse_network, evenly
 from quietspike.search.analysis_tables import TABLES
 from quietspike.search.cli import main
 from quietspike.search.figures import FIGURES
@@ -43,6 +43,11 @@ def weights(tmp_path_factory, tiny_in):
 @pytest.fixture(scope="module")
 def opened(weights):
     return open_weights(weights, ["--device", "cpu"])
+
+
+@pytest.fixture(scope="module")
+def analysis(opened):
+    return analyse_network(opened, "test")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,12 @@ def test_gradients_and_isometry_are_there_for_each_block(written):
     assert len(table(written, "similarity_channels", layer="block2.neuron")) == 4
 
 
+def test_the_header_has_each_column_that_a_row_may_have(analysis, written):
+    for name, each in TABLES.items():
+        assert set().union(*each.rows(analysis)) == set(each.columns), name
+        assert (written / f"{name}.csv").read_text().splitlines()[0] == ",".join(each.columns)
+
+
 # a layer and a step of one's own
 
 
@@ -182,11 +193,17 @@ def test_a_layer_and_a_step_can_be_chosen(weights, tmp_path):
         (["--layers", "block1"], "option: no '--layers'; did you mean '--layer'?"),
     ],
 )
-def test_a_mistake_is_one_line(weights, capsys, words, message):
-    assert main(["analyse", str(weights), *words]) == 2
+def test_a_mistake_is_one_line_and_leaves_no_folder(weights, tmp_path, capsys, words, message):
+    assert main(["analyse", str(weights), "--output", str(tmp_path / "new"), *words]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert err.startswith(f"quietspike: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_leaves_a_folder_that_was_there(weights, tmp_path):
+    assert main(["analyse", str(weights), "--output", str(tmp_path), "--step", "5"]) == 2
+    assert tmp_path.is_dir()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
@@ -220,8 +237,8 @@ def test_a_network_without_blocks_has_all_but_the_gradients(opened):
     assert (analysis.isometry, analysis.gradients) == ([], [])
     drawn = [name for name, draw in FIGURES.items() if draw(analysis) is not None]
     assert drawn == [name for name in FIGURES if name not in ("isometry", "gradients")]
-    for rows in TABLES.values():
-        list(rows(analysis))
+    for each in TABLES.values():
+        list(each.rows(analysis))
 
 
 def test_a_silent_network_is_drawn_too(opened):
@@ -232,12 +249,15 @@ def test_a_silent_network_is_drawn_too(opened):
     analysis = analyse_network(dataclasses.replace(opened, network=network), "test")
     assert analysis.activity[NETWORK].average == 0
     assert all(bool(analysis.responses.silent(layer).all()) for layer in ("first", "last"))
-    for draw in FIGURES.values():
-        figure = draw(analysis)
-        if figure is not None:
-            figure.canvas.draw()
-    for rows in TABLES.values():
-        list(rows(analysis))
+    figures = {name: figure for name, draw in FIGURES.items() if (figure := draw(analysis)) is not None}
+    for figure in figures.values():
+        figure.canvas.draw()
+    bars = [axes for axes in figures["spike_maps"].axes if axes.get_label() == "<colorbar>"]
+    assert [bar.get_visible() for bar in bars] == [True, False]  # of the input, and of the layer with space
+    assert [axes for axes in figures["asrv"].axes if axes.get_label() == "<colorbar>"] == []
+    assert all(patch.get_path().vertices.size for axes in figures["potentials"].axes for patch in axes.patches)
+    for each in TABLES.values():
+        list(each.rows(analysis))
 
 
 def test_a_single_sample_has_no_standard_error(opened, monkeypatch, console):
@@ -253,11 +273,11 @@ def test_a_single_sample_has_no_standard_error(opened, monkeypatch, console):
 class Deep(nn.Module):
     """Twelve blocks in a container, and a head without neurons."""
 
-    def __init__(self, classes):
+    def __init__(self, classes, attention=None):
         super().__init__()
         widths = [2, *[3] * 12]
         self.stages = nn.ModuleList(
-            SpikingConv(f"stage{index}", 4, (widths[index], 3), None, LIF) for index in range(12)
+            SpikingConv(f"stages.{index}", 4, (widths[index], 3), attention, LIF) for index in range(12)
         )
         self.head = nn.Linear(3, classes)
 
@@ -275,6 +295,82 @@ def test_of_a_deep_network_the_figures_show_some_layers_and_the_tables_all(opene
     shown = [axes.get_title() for axes in figures["similarity"].axes if axes.get_title()]
     assert len(shown) == 8
     assert (shown[0], shown[-1]) == ("stages.0", "stages.11")
+    for name in ("spike_maps", "nsar", "potentials", "similarity", "noise"):
+        assert ", 8 of 12 layers" in figures[name].get_suptitle()
+
+
+def test_of_a_deep_network_the_potentials_are_those_with_attention(opened):
+    attended = Placement({"stages.5.current": "ca", "stages.7.current": "ca"})
+    network = Deep(10, attended)
+    figure = FIGURES["potentials"](analyse_network(dataclasses.replace(opened, network=network), "test"))
+    shown = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(shown) == 8
+    assert {"stages.0", "stages.5", "stages.7", "stages.11"} < set(shown)
+    assert shown == sorted(shown, key=lambda name: int(name.split(".")[1]))
+    assert "before and after attention" in figure.get_suptitle()
+
+
+# what a figure says
+
+
+def test_each_axis_says_what_it_shows(analysis):
+    figures = {name: draw(analysis) for name, draw in FIGURES.items()}
+    for name in ("nsar", "noise", "isometry", "gradients"):
+        assert all(axes.get_ylabel() for axes in figures[name].axes), name
+    potentials = [axes for axes in figures["potentials"].axes if axes.get_title()]
+    assert [axes.get_title() for axes in potentials if axes.get_xlabel()] == ["block3", "fc1", "fc2"]
+    assert [axes.get_title() for axes in potentials if axes.get_ylabel()] == ["block1", "fc1"]
+    assert "may lie below" in figures["isometry"].axes[1].get_title()
+    assert figures["asrv"].axes[-1].get_ylabel() == "spikes a sample and step"
+
+
+def test_without_attention_there_is_no_before_and_after(analysis):
+    before = [one for one in analysis.potentials if one.when == "before"]
+    figure = FIGURES["potentials"](dataclasses.replace(analysis, potentials=before))
+    assert "attention" not in figure.get_suptitle().splitlines()[0]
+    assert FIGURES["potentials"](dataclasses.replace(analysis, potentials=[])) is None
+
+
+MA = {"name": "csa", "kernel": 7, "per_step": True, "relu": False}
+
+
+@pytest.mark.parametrize(
+    ("choices", "summary"),
+    [
+        ({}, "none"),
+        ({"block1.current": "csa", "fc1.current": "ta"}, "block1 csa · fc1 ta"),
+        (
+            {f"stage{index}.current": {"name": "csa", "channel_reduction": 8} for index in range(51)},
+            "csa(channel_reduction=8) at 51 sites",
+        ),
+        (
+            {
+                f"block{index}.{signal}": of
+                for index in range(5)
+                for signal, of in (("current", "ta"), ("membrane", MA))
+            },
+            "ta at 5 sites · csa(kernel=7, per_step=True, relu=False) at 5 membrane sites",
+        ),
+        (
+            {f"block{index}.current": {"name": "ca", "channel_reduction": index + 1} for index in range(9)},
+            "ca at 9 sites",
+        ),
+        ({f"block{index}.current": f"attention_number_{index}" for index in range(20)}, "attention at 20 sites"),
+    ],
+)
+def test_a_placement_is_named_in_a_title_that_fits(choices, summary):
+    assert _summary(Placement(choices)) == summary
+    assert len(summary) <= LONGEST
+
+
+def test_a_long_title_stands_above_the_figure(analysis):
+    title = " · ".join(["csa(kernel=7) at 10 membrane sites"] * 4)
+    for name, draw in FIGURES.items():
+        figure = draw(dataclasses.replace(analysis, title=title))
+        figure.draw_without_rendering()
+        box = figure.texts[0].get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, name
+        assert all(axes.get_window_extent().y1 < box.y0 for axes in figure.axes), name
 
 
 class Redrawn:
@@ -302,9 +398,9 @@ def test_a_split_that_differs_between_epochs_is_shown_as_in_the_first(opened, mo
     assert analysis.isometry[0].samples == 16
 
 
-@pytest.mark.parametrize(("length", "count"), [(1, 3), (3, 3), (500, 3), (17, 16)])
+@pytest.mark.parametrize(("length", "count"), [(1, 3), (3, 3), (500, 3), (17, 16), (9, 1)])
 def test_samples_are_spread_over_the_split(length, count):
-    chosen = _spread(length, count)
+    chosen = evenly(length, count)
     assert len(set(chosen)) == min(length, count)
-    assert (chosen[0], chosen[-1]) == (0, length - 1)
+    assert (chosen[0], chosen[-1]) == (0, length - 1 if count > 1 else 0)
     assert torch.tensor(chosen).diff().max() <= -(-length // max(1, count - 1)) if len(chosen) > 1 else True

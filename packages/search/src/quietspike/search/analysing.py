@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -44,13 +45,20 @@ def analyse_weights(
     """
     weights = open_weights(path, overrides)
     folder = path.parent / "analysis" if folder is None else folder
+    made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # before the analysis, which takes long
     except OSError as error:
         raise OptionError(f"--output: {folder}: cannot be written: {error.strerror}") from None
-    analysis = analyse_network(weights, split, layer=layer, step=step)
-    for name, rows in TABLES.items():
-        write_csv(folder / f"{name}.csv", rows(analysis))
+    try:
+        analysis = analyse_network(weights, split, layer=layer, step=step)
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    for name, table in TABLES.items():
+        write_csv(folder / f"{name}.csv", table.rows(analysis), table.columns)
     drawn = []
     for name, draw in FIGURES.items():
         with house_style():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.utils.data import Subset
 
-from quietspike.core import OptionError
+from quietspike.core import OptionError, Placement
 from quietspike.core.analyses import (
     Activity,
     Distribution,
@@ -41,13 +42,16 @@ ISOMETRY_SAMPLES, PROBES = 16, 8
 GRADIENT_SAMPLES = 64
 """Enough for a mean; backward keeps what all layers did of a batch."""
 
+LONGEST = 130
+"""Characters of a placement in a title: two lines of a small figure."""
+
 
 @dataclass(frozen=True)
 class Analysis:
     """What the papers look at, of one network on one split.
 
     Args:
-        title: placement and split.
+        title: placement, in short where it is long, and split.
         layer: whose neurons are shown one by one.
         steps: at which of its steps, from 0.
         maps: mean spike maps.
@@ -106,7 +110,7 @@ def analyse_network(
         chosen = samples if count is None else _some(samples, count)
         return Batches(chosen, recipe.batch_size).epoch()
 
-    maps, responses, activity = SpikeMaps(_spread(len(samples), SHOWN_SAMPLES)), SpikingResponses(), SpikingActivity()
+    maps, responses, activity = SpikeMaps(evenly(len(samples), SHOWN_SAMPLES)), SpikingResponses(), SpikingActivity()
     similarity, noise = Similarity(), NoiseSpikes()
     watch(network, batches(), [maps, responses, activity, similarity, noise], device)
     notes: list[str] = []
@@ -118,7 +122,7 @@ def analyse_network(
     except OptionError as error:  # the rest is worth having
         notes.append(f"No gradients by depth: {error}")
     return Analysis(
-        title=f"{weights.placement.label} ({split})",
+        title=f"{_summary(weights.placement)} ({split})",
         layer=layer or responses.layers[0],
         steps=tuple(dict.fromkeys((0, last // 2, last - 1))) if step is None else (step - 1,),
         maps=maps,
@@ -141,11 +145,32 @@ def _at_first_epoch(split: FrameSplit) -> FrameSplit:
 
 
 def _some(split: FrameSplit, count: int) -> FrameSplit:
-    return Subset(cast(Any, split), _spread(len(split), count))
+    return Subset(cast(Any, split), evenly(len(split), count))
 
 
-def _spread(length: int, count: int) -> list[int]:
-    """So many indices, evenly spaced; all where there are no more."""
+def evenly(length: int, count: int) -> list[int]:
+    """So many indices, evenly spaced, the first and the last among them; all where there are no more."""
     if length <= count:
         return list(range(length))
-    return [round(index * (length - 1) / (count - 1)) for index in range(count)]
+    return [round(index * (length - 1) / max(count - 1, 1)) for index in range(count)]
+
+
+def _summary(placement: Placement) -> str:
+    """Its label where that is short, else which attention stands how often, else how much there is at all."""
+    if len(placement.label) <= LONGEST:
+        return placement.label
+    signals = {site: site.rpartition(".")[2] for site in placement}
+    for names in (
+        {site: choice.label for site, choice in placement.items()},
+        {s: c.name for s, c in placement.items()},
+    ):
+        counts = Counter((names[site], signals[site]) for site in placement)
+        parts = [f"{name} at {_sites(number, signal)}" for (name, signal), number in counts.items()]
+        if len(" · ".join(parts)) <= LONGEST:
+            return " · ".join(parts)
+    return f"attention at {_sites(len(placement), 'current')}"
+
+
+def _sites(number: int, signal: str) -> str:
+    kind = "" if signal == "current" else f"{signal} "
+    return f"{number} {kind}site{'' if number == 1 else 's'}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from rich.table import Table
@@ -44,18 +45,17 @@ def channel_rows(analysis: Analysis) -> Rows:
 
 
 def neuron_rows(analysis: Analysis) -> Rows:
-    """ASRV by neuron, of the chosen layer at the chosen steps and over all of them."""
+    """ASRV by neuron, of the chosen layer at the chosen steps and over all; fully connected, it has no pixels."""
     for step in (*analysis.steps, None):
-        rates = analysis.responses.rate(analysis.layer, step)
-        for place, rate in zip(torch.cartesian_prod(*map(torch.arange, rates.shape)), rates.flatten(), strict=True):
-            channel, *pixel = place.tolist() if rates.dim() > 1 else [int(place)]
-            yield {
-                "layer": analysis.layer,
-                "step": "all" if step is None else step + 1,
-                "channel": channel,
-                **dict(zip(("row", "column"), pixel, strict=False)),
-                "rate": float(rate),
-            }
+        for channel, rates in enumerate(analysis.responses.rate(analysis.layer, step)):
+            for pixel, rate in zip(product(*map(range, rates.shape)), rates.flatten().tolist(), strict=True):
+                yield {
+                    "layer": analysis.layer,
+                    "step": "all" if step is None else step + 1,
+                    "channel": channel,
+                    **dict(zip(("row", "column"), pixel, strict=False)),
+                    "rate": rate,
+                }
 
 
 def activity_rows(analysis: Analysis) -> Rows:
@@ -128,7 +128,7 @@ def noise_rows(analysis: Analysis) -> Rows:
 
 
 def isometry_rows(analysis: Analysis) -> Rows:
-    """One a block; no error of a single sample."""
+    """One a block; the error of one sample is unknown."""
     for row in analysis.isometry:
         figures = {"phi": row.mean, "error": _known(row.error), "variance": row.variance, "samples": row.samples}
         yield {"block": row.block, **figures}
@@ -140,20 +140,35 @@ def gradient_rows(analysis: Analysis) -> Rows:
         yield {"block": row.block, "inputs": row.inputs, "parameters": row.parameters}
 
 
-TABLES: dict[str, Callable[[Analysis], Rows]] = {
-    "spike_maps": spike_map_rows,
-    "asrv_channels": channel_rows,
-    "asrv_neurons": neuron_rows,
-    "nsar": activity_rows,
-    "potentials": potential_rows,
-    "potentials_summary": potential_summary_rows,
-    "similarity_steps": step_similarity_rows,
-    "similarity_channels": channel_similarity_rows,
-    "noise": noise_rows,
-    "isometry": isometry_rows,
-    "gradients": gradient_rows,
+class CsvTable(NamedTuple):
+    """What is written as CSV.
+
+    Args:
+        rows: one by one.
+        columns: all that a row may have.
+    """
+
+    rows: Callable[[Analysis], Rows]
+    columns: tuple[str, ...]
+
+
+TABLES = {
+    "spike_maps": CsvTable(spike_map_rows, ("sample", "layer", "row", "column", "rate")),
+    "asrv_channels": CsvTable(channel_rows, ("layer", "step", "channel", "rate", "highest", "never_fires")),
+    "asrv_neurons": CsvTable(neuron_rows, ("layer", "step", "channel", "row", "column", "rate")),
+    "nsar": CsvTable(activity_rows, ("layer", "step", "mean", "variance")),
+    "potentials": CsvTable(potential_rows, ("layer", "name", "signal", "attention", "from", "to", "count")),
+    "potentials_summary": CsvTable(
+        potential_summary_rows,
+        ("layer", "name", "signal", "attention", "values", "mean", "deviation", "threshold", "firing"),
+    ),
+    "similarity_steps": CsvTable(step_similarity_rows, ("layer", "first", "second", "cosine")),
+    "similarity_channels": CsvTable(channel_similarity_rows, ("layer", "channel", "mean", "nearest", "cosine")),
+    "noise": CsvTable(noise_rows, ("layer", "noise_share", "background", "noise_spikes")),
+    "isometry": CsvTable(isometry_rows, ("block", "phi", "error", "variance", "samples")),
+    "gradients": CsvTable(gradient_rows, ("block", "inputs", "parameters")),
 }
-"""What is written as CSV, by the file's name."""
+"""By the file's name."""
 
 
 def layer_table(analysis: Analysis) -> Table:
@@ -185,8 +200,8 @@ def layer_table(analysis: Analysis) -> Table:
 
 
 def block_table(analysis: Analysis) -> Table:
-    """A row a block."""
-    table = Table(title="Gradients by depth")
+    """A row a block; the standard error of one sample is unknown."""
+    table = Table(title="Gradients by depth", caption="ϕ is an estimate: near 0 it may lie below")
     table.add_column("block")
     for column in ("φ(JJᵀ)", "ϕ(JJᵀ)", "gradient by inputs", "by parameters"):
         table.add_column(column, justify="right")
