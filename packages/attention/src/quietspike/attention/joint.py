@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from quietspike.attention.channel import ChannelGate
 from quietspike.attention.checks import check_odd, require_space, require_time
+from quietspike.attention.gating import Features, largest
 from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_flag, check_whole
+from quietspike.core.kernels import fused
 
 
 class MultiDimensionalAttention(nn.Module):
@@ -57,10 +59,31 @@ class MultiDimensionalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
+        if x.dim() == 5 and fused(x):
+            return self._gate_at_once(x)
         for gate in self.gates():
             x = x * gate(x)
         # In place: nothing else holds the last product, and its own gradient does not need it.
         return x.relu_() if self.relu else x
+
+    def _gate_at_once(self, x: Tensor) -> Tensor:
+        """The same, from the statistics of planes and places."""
+        features = Features(x, relu=self.relu)
+        planes = places = None
+        if self.temporal is not None or self.channel is not None:
+            average, maximum, ties = features.plane_statistics(x)
+            if self.temporal is not None:
+                planes = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2)[0].squeeze(2)).unsqueeze(2)
+                average, maximum = planes * average, planes * maximum
+            if self.channel is not None:
+                if not self.channel.per_step:
+                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)[0]
+                weights = self.channel.weigh(average, maximum)
+                planes = weights if planes is None else planes * weights
+            planes = planes.expand(x.shape[:3])
+        if self.spatial is not None:
+            places = self.spatial.weigh(*features.place_statistics(planes, x, self.spatial.per_step))
+        return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """For one sample [T, C, H, W] or [T, F]; each gate multiplies every feature once, and pooling has no MACs."""
@@ -70,6 +93,25 @@ class MultiDimensionalAttention(nn.Module):
 
 class NoAttention(nn.Identity):
     """Nothing, at no cost."""
+
+    def _gate_at_once(self, x: Tensor) -> Tensor:
+        """The same, from the statistics of planes and places."""
+        features = Features(x, relu=self.relu)
+        planes = places = None
+        if self.temporal is not None or self.channel is not None:
+            average, maximum, ties = features.plane_statistics(x)
+            if self.temporal is not None:
+                planes = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2)[0].squeeze(2)).unsqueeze(2)
+                average, maximum = planes * average, planes * maximum
+            if self.channel is not None:
+                if not self.channel.per_step:
+                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)[0]
+                weights = self.channel.weigh(average, maximum)
+                planes = weights if planes is None else planes * weights
+            planes = planes.expand(x.shape[:3])
+        if self.spatial is not None:
+            places = self.spatial.weigh(*features.place_statistics(planes, x, self.spatial.per_step))
+        return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """None."""

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from quietspike.core.checks import check_between, check_flag, check_positive
 from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.kernels import fused
+from quietspike.core.kernels.firing import fire
+from quietspike.core.surrogates import Surrogate
 from quietspike.core.surrogates import surrogate as find_surrogate
 
 Reset = Literal["code", "paper", "subtract"]
@@ -40,6 +43,11 @@ def unroll(step: StepFunction, current: Tensor) -> Tensor:
         spike, state = step(now, state)
         spikes.append(spike)
     return torch.stack(spikes)
+
+
+def _fused(neuron: LIF | PLIF, current: Tensor) -> bool:
+    """Whether all steps can be had at once: nothing acts on U, and the kernel knows the surrogate."""
+    return neuron.membrane is None and isinstance(neuron.spike, Surrogate) and fused(current)
 
 
 def gate_membrane(membrane: nn.Module | None, potential: Tensor) -> Tensor:
@@ -109,7 +117,21 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        return unroll(self.step, current)
+        if type(self) is not LIF or not _fused(self, current):
+            return unroll(self.step, current)
+        value = self.reset_value if self.reset == "paper" else self.decay * self.reset_value
+        subtract, surrogate = self.reset == "subtract", self.spike
+        return fire(
+            current,
+            None,
+            self.decay,
+            self.threshold,
+            value,
+            subtract,
+            surrogate.name,
+            surrogate.scale,
+            self.detach_reset,
+        )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Spikes and H of one step; ``None`` is rest."""
@@ -187,7 +209,20 @@ class PLIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        return unroll(self.step, current)
+        if type(self) is not PLIF or not _fused(self, current):
+            return unroll(self.step, current)
+        leak, surrogate = torch.sigmoid(self.w), self.spike
+        return fire(
+            current,
+            leak,
+            0.0,
+            self.threshold,
+            self.reset_value,
+            False,
+            surrogate.name,
+            surrogate.scale,
+            self.detach_reset,
+        )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Spikes and H of one step; ``None`` is rest, V_reset."""
