@@ -197,14 +197,9 @@ class TestUniform:
             return nn.Identity()
 
         def without_time(site, *, kernel=3, relu=True):
-            if not site.spatial:
-                raise ValueError("without_time needs space")
             return nn.Identity()
 
-        def anywhere(site, *, strength=1.0):
-            return nn.Identity()
-
-        for plugin in (ta, with_time, time_alone, without_time, anywhere):
+        for plugin in (ta, with_time, time_alone, without_time):
             register(ATTENTION, plugin.__name__, plugin)
 
     def test_with_time_fully_connected_layers_get_ta_and_the_options_that_it_shares(self):
@@ -215,10 +210,10 @@ class TestUniform:
         )
 
     def test_what_can_stand_there_itself_does(self):
-        for chosen in ({"name": "time_alone", "bias": False}, {"name": "anywhere", "strength": 2.0}):
-            assert Placement.uniform(chosen, SITES) == Placement(
-                dict.fromkeys([*(f"block{n}.current" for n in (1, 2, 3)), "fc1.current", "fc2.current"], chosen)
-            )
+        chosen = {"name": "time_alone", "bias": False}
+        assert Placement.uniform(chosen, SITES) == Placement(
+            dict.fromkeys([*(f"block{n}.current" for n in (1, 2, 3)), "fc1.current", "fc2.current"], chosen)
+        )
 
     def test_without_time_they_get_nothing(self):
         assert set(Placement.uniform("without_time", SITES)) == {f"block{n}.current" for n in (1, 2, 3)}

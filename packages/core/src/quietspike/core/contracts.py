@@ -62,8 +62,9 @@ class Attention(Protocol):
     Registered as a callable ``plugin(site, **options)`` with keyword options that have defaults. In evaluation mode a
     sample's output depends on that sample alone. ``macs(shape)``, for one sample of shape [T, C, H, W] or [T, F], is
     optional: without it the matrix products of a forward pass count as ``weights`` and one multiplication an element
-    as ``applying``. Where it cannot stand at a site it raises a ``ValueError``; one with an option
-    ``temporal_reduction`` is then replaced by its temporal part, ``ta``, at a fully connected layer.
+    as ``applying``. Where it cannot stand at a site it raises a ``ValueError``. An option
+    ``temporal_reduction`` says that it has a temporal part: where one attention is to stand everywhere, fully connected
+    layers get it, or ``ta`` in place of one that cannot stand there, and nothing of an attention without.
     """
 
     def __call__(self, x: Tensor) -> Tensor:

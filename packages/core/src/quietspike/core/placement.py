@@ -175,9 +175,9 @@ def list_sites(backbone: Callable[..., nn.Module], **options: Any) -> list[Site]
 def fit_to_site(choice: Choice, site: Site) -> Choice:
     """The choice itself where the site has space; at a fully connected layer, what MA-SNN's code puts there.
 
-    An attention that can stand there stays, as ``ta`` and ``ta_snn`` can. In place of any other with a temporal part,
-    that is one that takes a ``temporal_reduction``, there is ``ta``, with the options that it takes too; not at a
-    ``membrane``, which shows one step at a time. Anything else is ``none``.
+    An attention with a temporal part, that is one that takes a ``temporal_reduction``, stays where it can stand there
+    itself, as ``ta`` and ``ta_snn`` can; in place of any other there is ``ta``, with the options that it takes too. One
+    without is ``none``, and so is any at a ``membrane``, which shows one step at a time.
 
     Raises:
         UnknownNameError: if no such attention is installed.
@@ -189,11 +189,12 @@ def fit_to_site(choice: Choice, site: Site) -> Choice:
     check_options(f"{site.name}: {choice.name}", plugin, dict(choice.options))
     if site.spatial:
         return choice
+    if site.signal == "membrane" or "temporal_reduction" not in inspect.signature(plugin).parameters:
+        return Choice("none")
     with suppress(PluginError), torch.device("meta"):
         build_attention(choice, site)
         return choice
-    temporal = "temporal_reduction" in inspect.signature(plugin).parameters
-    if site.signal == "membrane" or not temporal or "ta" not in ATTENTION.names():
+    if "ta" not in ATTENTION.names():
         return Choice("none")
     shared = inspect.signature(ATTENTION.get("ta")).parameters
     return Choice("ta", tuple((key, value) for key, value in choice.options if key in shared))
