@@ -1,30 +1,37 @@
-"""Planes and places of features gated in as few passes as the algebra allows.
+"""Features gated by time, channels and space in as few passes as the algebra allows.
 
-Gates are positive, so of gated features everything follows from few numbers of the features themselves:
+A plane is a step's and channel's [H, W], a place an h, w. Gates are positive, so what attention pools of gated features
+follows from what it pools of the features:
 
-    max(g·X) = g·max X,   mean(g·X) = g·mean X      of a plane [H, W], where g is one number for it
+    max(g·X) = g·max X,   mean(g·X) = g·mean X      of a plane, all of which has one gate of time and channels
 
-Time and channels need each plane's mean and maximum, one pass for both of them. Space needs another, weighed by the
-gates before it; a third applies all gates and the ReLU. Backwards it is three passes too: what comes through the gates of
-space, of planes, and what is left for the features. All that is small between them is plain PyTorch.
+Time and channels need the mean and maximum of each plane, one pass for both. Space needs another, weighed by the gates
+before it, and a third pass applies all gates and the ReLU. Backwards it is three passes too: for the gates of
+space, for those of planes, and for the features. What is small between them is plain PyTorch.
 
 Source: Yao et al. 2023, Attention Spiking Neural Networks, TCSA and its parts; exact but for rounding.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from quietspike.attention import gating_cpu as kernels
 from quietspike.core.kernels.threads import over_parts
 
+Array: TypeAlias = npt.NDArray[Any]
+
 
 class Features:
-    """Features of one call, and what their gradients are gathered from.
+    """The features of one call, and all that their gradient is gathered from.
+
+    Autograd comes back through ``gate``, ``place_statistics``, ``plane_statistics`` in this order; the last of them
+    that was asked gives the gradient of x.
 
     Args:
         x: [T, B, C, H, W].
@@ -32,153 +39,160 @@ class Features:
     """
 
     def __init__(self, x: Tensor, *, relu: bool) -> None:
-        self.shape = x.shape
+        self.shape = steps, batch, channels, height, width = x.shape
         self.dtype = x.dtype
+        self.number = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
         self.relu = relu
-        steps, batch, channels, height, width = x.shape
-        self.memory = _channels_last(x.detach())
-        self.planes = np.ones((steps, batch, channels), self.memory.dtype)
-        self.places = np.ones((1, batch, height * width), self.memory.dtype)
-        self.place_maxima = np.full_like(self.places, np.inf)
-        self.mean_gradients = np.zeros_like(self.places)
-        self.max_gradients = np.zeros_like(self.places)
+        self.memory = self.read(x.detach())
+        number = self.memory.dtype
+        self.planes = np.ones((steps, batch, channels), number)
+        self.places = np.ones((1, batch, height * width), number)
         self.gradients = self.memory
+        self.of_place_means = np.zeros_like(self.places)
+        self.place_maxima = np.full_like(self.places, np.inf)
+        self.of_place_maxima = np.zeros_like(self.places)
 
     def plane_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and maximum of each plane, [T, B, C], and how many places have it; gradients of x come out here."""
-        found: tuple[Tensor, Tensor, Tensor] = _Planes.apply(x, self)
+        """Mean and maximum of each plane, and how many places have it, [T, B, C]."""
+        found: tuple[Tensor, Tensor, Tensor] = _Planes.apply(x, self)  # type: ignore[no-untyped-call]
         return found
 
-    def place_statistics(self, planes: Tensor | None, x: Tensor, per_step: bool) -> tuple[Tensor, Tensor]:
-        """Mean and maximum of each place [S, B, 1, H, W] over channels of ``planes`` · x, and steps unless ``per_step``.
+    def place_statistics(self, x: Tensor, planes: Tensor | None, *, per_step: bool) -> tuple[Tensor, Tensor]:
+        """Mean and maximum of ``planes`` · x at each place, over channels and, unless ``per_step``, steps.
 
-        Without ``planes`` gradients of x come out here.
+        Shape:
+            planes [T, B, C] → [S, B, 1, H, W] with S = T or 1.
         """
-        found: tuple[Tensor, Tensor] = _Places.apply(planes, x if planes is None else None, self, per_step)
+        found: tuple[Tensor, Tensor] = _Places.apply(x if planes is None else None, planes, self, per_step)  # type: ignore[no-untyped-call]
         return found
 
     def gate(self, planes: Tensor | None, places: Tensor | None) -> Tensor:
         """The features, gated by planes [T, B, C] and places [S, B, 1, H, W]."""
-        out: Tensor = _Gate.apply(planes, places, self)
+        out: Tensor = _Gate.apply(planes, places, self)  # type: ignore[no-untyped-call]
         return out
 
-    @property
-    def rows(self) -> int:
-        """Places that are summed at once."""
-        return max(1, kernels.LANES // self.shape[2])
+    def read(self, x: Tensor) -> Array:
+        """[T, B, C, H, W] as [T, B, H·W, C], the same memory where it lies so; half numbers as float32."""
+        memory: Array = x.to(self.number).permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3).numpy()
+        return memory
+
+    def write(self, memory: Array) -> Tensor:
+        """The reverse, in the type of the features."""
+        steps, batch, channels, height, width = self.shape
+        shown = torch.from_numpy(memory).view(steps, batch, height, width, channels)
+        return shown.permute(0, 1, 4, 2, 3).to(self.dtype)
+
+    def small(self, x: Tensor) -> Array:
+        """Gates or their gradients, in the type of the kernels."""
+        array: Array = x.detach().to(self.number).contiguous().numpy()
+        return array
 
     def over_planes(self, kernel: Any, *arrays: Any) -> None:
         """Run a kernel over parts of T·B."""
-        over_parts(lambda start, stop: kernel(self.memory, self.planes, *arrays, start, stop), self.shape[0] * self.shape[1], 1)
+        over_parts(lambda start, stop: kernel(self.memory, *arrays, start, stop), self.shape[0] * self.shape[1], 1)
 
     def over_places(self, kernel: Any, *arrays: Any) -> None:
         """Run a kernel over parts of B·⌈P / rows⌉."""
-        parts = self.shape[1] * -(-self.memory.shape[2] // self.rows)
-        over_parts(lambda start, stop: kernel(self.memory, self.planes, *arrays, self.rows, start, stop), parts, 1)
+        rows = max(1, kernels.LANES // self.shape[2])
+        parts = self.shape[1] * -(-self.memory.shape[2] // rows)
+        over_parts(lambda start, stop: kernel(self.memory, self.planes, *arrays, rows, start, stop), parts, 1)
 
-    def by_planes(self) -> Tensor:
-        """The gradient of the gates of planes, [T, B, C]."""
+    def gradient_of_planes(self) -> Tensor:
+        """The gradient of the gates of planes."""
         found = np.empty_like(self.planes)
-        self.over_planes(
-            kernels.plane_gradients, self.places, self.gradients, self.relu, self.mean_gradients, self.place_maxima, self.max_gradients, found
-        )
+        self.over_planes(kernels.plane_gradients, *self._known, found)
         return torch.from_numpy(found)
 
-    def by_features(self, means: Any, maxima: Any, shares: Any) -> Tensor:
-        """The gradient of x."""
+    def gradient_of_features(self, means: Array, maxima: Array, shares: Array) -> Tensor:
+        """The gradient of x, with what comes through the statistics of planes."""
         out = np.empty_like(self.memory)
-        self.over_planes(
-            kernels.feature_gradients, self.places, self.gradients, self.relu, self.mean_gradients, self.place_maxima, self.max_gradients,
-            means, maxima, shares, out,
-        )
-        return _as_features(out, self.shape)
+        self.over_planes(kernels.feature_gradients, *self._known, means, maxima, shares, out)
+        return self.write(out)
+
+    @property
+    def _known(self) -> tuple[Any, ...]:
+        of_places = self.of_place_means, self.place_maxima, self.of_place_maxima
+        return self.planes, self.places, self.gradients, self.relu, *of_places
 
 
 class _Planes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, features: Features) -> tuple[Tensor, ...]:
         means, maxima, ties = (np.empty_like(features.planes) for _ in range(3))
-        over_parts(
-            lambda start, stop: kernels.plane_statistics(features.memory, means, maxima, ties, start, stop),
-            x.shape[0] * x.shape[1],
-            1,
-        )
+        features.over_planes(kernels.plane_statistics, means, maxima, ties)
         ctx.features, ctx.maxima, ctx.ties = features, maxima, ties
-        found = torch.from_numpy(means), torch.from_numpy(maxima), torch.from_numpy(ties)
+        found = tuple(map(torch.from_numpy, (means, maxima, ties)))
         ctx.mark_non_differentiable(found[2])
         return found
 
     @staticmethod
-    def backward(ctx: Any, by_mean: Tensor, by_max: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None]:
         features: Features = ctx.features
-        every = by_mean.numpy() / features.memory.shape[2]
-        return features.by_features(every, ctx.maxima, by_max.numpy() / ctx.ties), None
+        by_mean, by_max = map(features.small, given[:2])
+        every = by_mean / features.memory.shape[2]
+        return features.gradient_of_features(every, ctx.maxima, by_max / ctx.ties), None
 
 
 class _Places(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, planes: Tensor | None, x: Tensor | None, features: Features, per_step: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor | None, planes: Tensor | None, features: Features, per_step: bool
+    ) -> tuple[Tensor, ...]:
         steps, batch, _, height, width = features.shape
         if planes is not None:
-            features.planes = np.ascontiguousarray(planes.detach().numpy())
-        size = (steps if per_step else 1, batch, height * width)
-        means, maxima, ties = (np.empty(size, features.memory.dtype) for _ in range(3))
+            features.planes = features.small(planes)
+        groups = steps if per_step else 1
+        means, maxima, ties = np.empty((3, groups, batch, height * width), features.memory.dtype)
         features.over_places(kernels.place_statistics, means, maxima, ties)
         features.place_maxima = maxima
-        ctx.features, ctx.ties, ctx.inner = features, ties, planes is not None
-        shape = (size[0], batch, 1, height, width)
-        return torch.from_numpy(means).view(shape), torch.from_numpy(maxima).view(shape)
+        ctx.features, ctx.ties = features, ties
+        ctx.summed = features.shape[2] * steps // groups
+        return tuple(torch.from_numpy(found).view(groups, batch, 1, height, width) for found in (means, maxima))
 
     @staticmethod
-    def backward(ctx: Any, by_mean: Tensor, by_max: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         features: Features = ctx.features
-        size = ctx.ties.shape
-        summed = features.shape[2] * (features.shape[0] // size[0])
-        features.mean_gradients = by_mean.reshape(size).numpy() / summed
-        features.max_gradients = by_max.reshape(size).numpy() / ctx.ties
-        if ctx.inner:
-            return features.by_planes(), None, None, None
+        by_mean, by_max = (features.small(gradient).reshape(ctx.ties.shape) for gradient in given)
+        features.of_place_means, features.of_place_maxima = by_mean / ctx.summed, by_max / ctx.ties
+        if ctx.needs_input_grad[1]:
+            return None, features.gradient_of_planes(), None, None
         nothing = np.zeros_like(features.planes)
-        return None, features.by_features(nothing, nothing, nothing), None, None
+        return features.gradient_of_features(nothing, nothing, nothing), None, None, None
 
 
 class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, planes: Tensor | None, places: Tensor | None, features: Features) -> Tensor:
         if planes is not None:
-            features.planes = np.ascontiguousarray(planes.detach().numpy())
+            features.planes = features.small(planes)
         if places is not None:
-            features.places = np.ascontiguousarray(places.detach().flatten(2).numpy())
+            features.places = features.small(places.flatten(2))
         out = np.empty_like(features.memory)
-        features.over_planes(kernels.apply_gates, features.places, out, features.relu)
+        features.over_planes(kernels.apply_gates, features.planes, features.places, features.relu, out)
         ctx.features, ctx.shape = features, None if places is None else places.shape
-        return _as_features(out, features.shape)
+        return features.write(out)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         features: Features = ctx.features
-        features.gradients = _channels_last(gradient)
+        features.gradients = features.read(given[0])
         if ctx.shape is None:
-            return features.by_planes(), None, None
+            return features.gradient_of_planes(), None, None
         found = np.empty_like(features.places)
         features.over_places(kernels.place_gradients, features.gradients, features.relu, found)
         return None, torch.from_numpy(found).view(ctx.shape), None
 
 
-def largest(values: Tensor, ties: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """The maximum over a dimension, and how many have it; each of them gets an equal share of its gradient."""
-    top = values.detach().amax(dim, keepdim=True)
-    tied = torch.where(values.detach() == top, ties, 0)
-    count = tied.sum(dim, keepdim=True)
-    shares = tied / count
-    return top + (shares * (values - values.detach())).sum(dim, keepdim=True), count
+def largest(values: Tensor, ties: Tensor, dimension: int) -> Tensor:
+    """The maximum over a dimension that stays as size 1, as of the features behind it: each shares its gradient.
 
-
-def _channels_last(x: Tensor) -> Any:
-    """[T, B, C, H, W] as an array [T, B, H·W, C]; the same memory where it lies so."""
-    return x.permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3).numpy()
-
-
-def _as_features(memory: Any, shape: torch.Size) -> Tensor:
-    steps, batch, channels, height, width = shape
-    return torch.from_numpy(memory).view(steps, batch, height, width, channels).permute(0, 1, 4, 2, 3)
+    Args:
+        values: maxima of parts.
+        ties: how many features have each.
+        dimension: over which.
+    """
+    known = values.detach()
+    top = known.amax(dimension, keepdim=True)
+    tied = torch.where(known == top, ties, 0)
+    shares = tied / tied.sum(dimension, keepdim=True)
+    return top + (shares * (values - known)).sum(dimension, keepdim=True)

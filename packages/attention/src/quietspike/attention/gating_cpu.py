@@ -38,12 +38,13 @@ def plane_statistics(x, means, maxima, ties, start, stop):  # type: ignore[no-un
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def place_statistics(x, planes, means, maxima, ties, rows, start, stop):  # type: ignore[no-untyped-def]
-    """Of each place the mean, the maximum and the ties of planes · x over C and T / S steps; parts are of B·⌈P / rows⌉."""
+    """Of each place mean, maximum and ties of planes · x over C and T / S steps; parts are of B·⌈P / rows⌉."""
     steps, _, places, channels = x.shape
     groups = means.shape[0]
     each, blocks = steps // groups, -(-places // rows)
     one, zero = x.dtype.type(1), x.dtype.type(0)
-    sums, most, count = np.empty((rows, channels), x.dtype), np.empty((rows, channels), x.dtype), np.empty((rows, channels), x.dtype)
+    sums = np.empty((rows, channels), x.dtype)
+    most, count = np.empty_like(sums), np.empty_like(sums)
     for part in range(start, stop):
         b, begin = part // blocks, part % blocks * rows
         end = min(begin + rows, places)
@@ -77,8 +78,8 @@ def place_statistics(x, planes, means, maxima, ties, rows, start, stop):  # type
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def apply_gates(x, planes, places, out, relu, start, stop):  # type: ignore[no-untyped-def]
-    """out = places · planes · x, at least 0 with ``relu``; parts are of T·B."""
+def apply_gates(x, planes, places, relu, out, start, stop):  # type: ignore[no-untyped-def]
+    """Multiply x by planes and places, and with ``relu`` cut what is negative; parts are of T·B."""
     steps, batch, size, channels = x.shape
     each = steps // places.shape[0]
     zero = x.dtype.type(0)
@@ -90,7 +91,7 @@ def apply_gates(x, planes, places, out, relu, start, stop):  # type: ignore[no-u
             if relu:
                 for c in range(channels):
                     value = weights[c] * row[c] * gate
-                    o[c] = value if value > zero else zero
+                    o[c] = zero if value < zero else value  # which lets through what is no number
             else:
                 for c in range(channels):
                     o[c] = weights[c] * row[c] * gate
@@ -124,7 +125,9 @@ def place_gradients(x, planes, gradients, relu, found, rows, start, stop):  # ty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def plane_gradients(x, planes, places, gradients, relu, means, maxima, shares, found, start, stop):  # type: ignore[no-untyped-def]
+def plane_gradients(  # type: ignore[no-untyped-def]
+    x, planes, places, gradients, relu, means, maxima, shares, found, start, stop
+):
     """Of each plane the sum of x · D; parts are of T·B.
 
     D is the gradient of planes · x: places · gradients, and what comes through the places' statistics: ``means`` for
@@ -140,7 +143,8 @@ def plane_gradients(x, planes, places, gradients, relu, means, maxima, shares, f
         total[:] = zero
         for place in range(size):
             row, g = x[t, b, place], gradients[t, b, place]
-            gate, mean, top, share = places[group, b, place], means[group, b, place], maxima[group, b, place], shares[group, b, place]
+            gate, mean = places[group, b, place], means[group, b, place]
+            top, share = maxima[group, b, place], shares[group, b, place]
             for c in range(channels):
                 passed = g[c] if row[c] > zero or not relu else zero
                 d = gate * passed + mean + (share if weights[c] * row[c] == top else zero)
@@ -151,7 +155,7 @@ def plane_gradients(x, planes, places, gradients, relu, means, maxima, shares, f
 def feature_gradients(  # type: ignore[no-untyped-def]
     x, planes, places, gradients, relu, means, maxima, shares, plane_means, plane_maxima, plane_shares, out, start, stop
 ):
-    """planes · D and what comes through the planes' statistics, see ``plane_gradients``; parts are of T·B."""
+    """Of each feature planes · D, see ``plane_gradients``, and what comes through its plane's statistics."""
     steps, batch, size, channels = x.shape
     each = steps // places.shape[0]
     zero = x.dtype.type(0)
@@ -162,7 +166,8 @@ def feature_gradients(  # type: ignore[no-untyped-def]
         every, tops, extra = plane_means[t, b], plane_maxima[t, b], plane_shares[t, b]
         for place in range(size):
             row, g, o = x[t, b, place], gradients[t, b, place], out[t, b, place]
-            gate, mean, top, share = places[group, b, place], means[group, b, place], maxima[group, b, place], shares[group, b, place]
+            gate, mean = places[group, b, place], means[group, b, place]
+            top, share = maxima[group, b, place], shares[group, b, place]
             for c in range(channels):
                 passed = g[c] if row[c] > zero or not relu else zero
                 d = gate * passed + mean + (share if weights[c] * row[c] == top else zero)

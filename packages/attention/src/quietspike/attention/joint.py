@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from quietspike.attention.channel import ChannelGate
 from quietspike.attention.checks import check_odd, require_space, require_time
-from quietspike.attention.gating import Features, largest
 from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
 from quietspike.core import AttentionMacs, Site
@@ -68,21 +68,22 @@ class MultiDimensionalAttention(nn.Module):
 
     def _gate_at_once(self, x: Tensor) -> Tensor:
         """The same, from the statistics of planes and places."""
+        from quietspike.attention.gating import Features, largest  # numba takes half a second to import
+
         features = Features(x, relu=self.relu)
         planes = places = None
         if self.temporal is not None or self.channel is not None:
             average, maximum, ties = features.plane_statistics(x)
+            planes = torch.ones_like(average)
             if self.temporal is not None:
-                planes = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2)[0].squeeze(2)).unsqueeze(2)
-                average, maximum = planes * average, planes * maximum
+                steps = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2).squeeze(2)).unsqueeze(2)
+                average, maximum, planes = steps * average, steps * maximum, steps * planes
             if self.channel is not None:
                 if not self.channel.per_step:
-                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)[0]
-                weights = self.channel.weigh(average, maximum)
-                planes = weights if planes is None else planes * weights
-            planes = planes.expand(x.shape[:3])
+                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)
+                planes = self.channel.weigh(average, maximum) * planes
         if self.spatial is not None:
-            places = self.spatial.weigh(*features.place_statistics(planes, x, self.spatial.per_step))
+            places = self.spatial.weigh(*features.place_statistics(x, planes, per_step=self.spatial.per_step))
         return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
@@ -93,25 +94,6 @@ class MultiDimensionalAttention(nn.Module):
 
 class NoAttention(nn.Identity):
     """Nothing, at no cost."""
-
-    def _gate_at_once(self, x: Tensor) -> Tensor:
-        """The same, from the statistics of planes and places."""
-        features = Features(x, relu=self.relu)
-        planes = places = None
-        if self.temporal is not None or self.channel is not None:
-            average, maximum, ties = features.plane_statistics(x)
-            if self.temporal is not None:
-                planes = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2)[0].squeeze(2)).unsqueeze(2)
-                average, maximum = planes * average, planes * maximum
-            if self.channel is not None:
-                if not self.channel.per_step:
-                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)[0]
-                weights = self.channel.weigh(average, maximum)
-                planes = weights if planes is None else planes * weights
-            planes = planes.expand(x.shape[:3])
-        if self.spatial is not None:
-            places = self.spatial.weigh(*features.place_statistics(planes, x, self.spatial.per_step))
-        return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """None."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from quietspike.core.checks import check_between, check_flag, check_positive
 from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.kernels import fused
-from quietspike.core.kernels.firing import fire
+from quietspike.core.kernels.firing import fire_all
 from quietspike.core.surrogates import Surrogate
 from quietspike.core.surrogates import surrogate as find_surrogate
 
@@ -45,9 +45,15 @@ def unroll(step: StepFunction, current: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _fused(neuron: LIF | PLIF, current: Tensor) -> bool:
-    """Whether all steps can be had at once: nothing acts on U, and the kernel knows the surrogate."""
-    return neuron.membrane is None and isinstance(neuron.spike, Surrogate) and fused(current)
+def _known_surrogate(neuron: LIF | PLIF, kind: type, current: Tensor) -> Surrogate | None:
+    """The surrogate of a neuron whose steps the kernel can do at once.
+
+    ``None`` where something acts on U, the step or the surrogate is another's, or no kernel is to be used.
+    """
+    spike = neuron.spike
+    if type(neuron) is kind and neuron.membrane is None and isinstance(spike, Surrogate) and fused(current):
+        return spike
+    return None
 
 
 def gate_membrane(membrane: nn.Module | None, potential: Tensor) -> Tensor:
@@ -117,20 +123,17 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        if type(self) is not LIF or not _fused(self, current):
+        surrogate = _known_surrogate(self, LIF, current)
+        if surrogate is None:
             return unroll(self.step, current)
-        value = self.reset_value if self.reset == "paper" else self.decay * self.reset_value
-        subtract, surrogate = self.reset == "subtract", self.spike
-        return fire(
+        return fire_all(
             current,
-            None,
-            self.decay,
-            self.threshold,
-            value,
-            subtract,
-            surrogate.name,
-            surrogate.scale,
-            self.detach_reset,
+            surrogate,
+            decay=self.decay,
+            threshold=self.threshold,
+            value=self.reset_value if self.reset == "paper" else self.decay * self.reset_value,
+            subtract=self.reset == "subtract",
+            detached=self.detach_reset,
         )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -209,19 +212,16 @@ class PLIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        if type(self) is not PLIF or not _fused(self, current):
+        surrogate = _known_surrogate(self, PLIF, current)
+        if surrogate is None:
             return unroll(self.step, current)
-        leak, surrogate = torch.sigmoid(self.w), self.spike
-        return fire(
+        return fire_all(
             current,
-            leak,
-            0.0,
-            self.threshold,
-            self.reset_value,
-            False,
-            surrogate.name,
-            surrogate.scale,
-            self.detach_reset,
+            surrogate,
+            leak=torch.sigmoid(self.w),
+            threshold=self.threshold,
+            value=self.reset_value,
+            detached=self.detach_reset,
         )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:

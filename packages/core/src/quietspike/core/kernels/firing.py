@@ -15,19 +15,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quietspike.core.kernels import firing_cpu
 from quietspike.core.kernels.memory import as_rows, dense, like
 from quietspike.core.kernels.threads import over_parts
-
-SURROGATES = {
-    "rectangular": firing_cpu.RECTANGULAR,
-    "atan": firing_cpu.ATAN,
-    "sigmoid": firing_cpu.SIGMOID,
-    "fast_sigmoid": firing_cpu.FAST_SIGMOID,
-}
+from quietspike.core.surrogates import Surrogate
 
 SCRATCH = 2**19
 """Bytes of the potentials that a part keeps, so that they stay in the processor's cache."""
+
+SHORTEST, LONGEST = 256, 8192
+"""Neurons of a part: enough for long runs of memory, and no more than that takes."""
+
+
+def fire_all(
+    current: Tensor,
+    surrogate: Surrogate,
+    *,
+    threshold: float,
+    value: float,
+    detached: bool,
+    decay: float = 1.0,
+    leak: Tensor | None = None,
+    subtract: bool = False,
+) -> Tensor:
+    """Spikes of all steps from rest; the arguments are those of ``fire``."""
+    constants = decay, threshold, value, subtract, surrogate.name, surrogate.scale, detached
+    spikes: Tensor = fire(current, leak, *constants)
+    return spikes
 
 
 @torch.library.custom_op("quietspike::fire", mutates_args=(), device_types="cpu")
@@ -51,13 +64,15 @@ def fire(
         threshold: V_th.
         value: H after a spike (V_reset of a parametric neuron); nothing where the threshold is subtracted.
         subtract: reset by taking the threshold off; not with ``leak``.
-        surrogate: one of ``SURROGATES``.
+        surrogate: one of ``surrogates.SURROGATES``.
         scale: its parameter.
         detached: whether gradients keep out of the reset.
 
     Shape:
         [T, B, ...] → the same.
     """
+    from quietspike.core.kernels import firing_cpu  # numba takes half a second to import
+
     x = dense(current)
     spikes = torch.empty_like(x)
     kernel = firing_cpu.forward_kernel(leak is not None, subtract)
@@ -82,10 +97,12 @@ def fire_backward(
     detached: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``fire`` by currents and leak; the latter without meaning where there is none."""
+    from quietspike.core.kernels import firing_cpu
+
     x = dense(current)
     g = like(gradient, x)
     out = torch.empty_like(x)
-    kernel = firing_cpu.backward_kernel(leak is not None, subtract, SURROGATES[surrogate], detached)
+    kernel = firing_cpu.backward_kernel(leak is not None, subtract, surrogate, detached)
     currents, gradients, found = as_rows(x), as_rows(g), as_rows(out)
     part, number, size = _part(x), currents.dtype.type, currents.shape[1]
     leaks = np.zeros(-(-size // part))
@@ -118,5 +135,5 @@ fire.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _part(x: Tensor) -> int:
-    """Neurons of a part: few enough that their potentials stay in the cache, and enough for long runs of memory."""
-    return min(8192, max(256, SCRATCH // (x.element_size() * x.shape[0])))
+    """Neurons of a part."""
+    return min(LONGEST, max(SHORTEST, SCRATCH // (x.element_size() * max(1, x.shape[0]))))

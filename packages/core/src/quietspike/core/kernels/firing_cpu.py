@@ -11,18 +11,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 from numba import njit
 
-PARAMETRIC = 1
-SUBTRACT, TO_VALUE = 0, 1
+Kernel: TypeAlias = Callable[..., None]
+
 RECTANGULAR, ATAN, SIGMOID, FAST_SIGMOID = range(4)
+SURROGATES = {"rectangular": RECTANGULAR, "atan": ATAN, "sigmoid": SIGMOID, "fast_sigmoid": FAST_SIGMOID}
 
 
 @functools.cache
-def forward_kernel(parametric: bool, subtract: bool) -> Callable[..., None]:
+def forward_kernel(parametric: bool, subtract: bool) -> Kernel:
     """Spikes from currents.
 
     ``kernel(currents, spikes, start, stop, part, leak, threshold, value)`` with both tensors as [T, N]: writes the
@@ -51,16 +52,17 @@ def forward_kernel(parametric: bool, subtract: bool) -> Callable[..., None]:
                     else:
                         h[i] = value if fires else leak * u
 
-    return kernel
+    return cast(Kernel, kernel)
 
 
 @functools.cache
-def backward_kernel(parametric: bool, subtract: bool, surrogate: int, detached: bool) -> Callable[..., None]:
+def backward_kernel(parametric: bool, subtract: bool, surrogate: str, detached: bool) -> Kernel:
     """Gradients of currents, and of the leak, from those of spikes.
 
     ``kernel(currents, gradients, out, leaks, start, stop, part, leak, threshold, value, scale)``: ``leaks[k]`` gets the
     gradient of the leak from the k-th part, where the neuron is parametric.
     """
+    bump = SURROGATES[surrogate]
 
     @njit(nogil=True, cache=True, error_model="numpy")
     def kernel(currents, gradients, out, leaks, start, stop, part, leak, threshold, value, scale):  # type: ignore[no-untyped-def]
@@ -91,12 +93,12 @@ def backward_kernel(parametric: bool, subtract: bool, surrogate: int, detached: 
                 for i in range(h.shape[0]):
                     u = p[i]
                     excess = u - threshold
-                    if surrogate == RECTANGULAR:
+                    if bump == RECTANGULAR:
                         slope = peak if abs(excess) < scale else zero
-                    elif surrogate == ATAN:
+                    elif bump == ATAN:
                         bent = number(math.pi / 2) * scale * excess
                         slope = scale / number(2) / (one + bent * bent)
-                    elif surrogate == SIGMOID:
+                    elif bump == SIGMOID:
                         up = one / (one + np.exp(-scale * excess))
                         slope = scale * up * (one - up)
                     else:
@@ -128,7 +130,4 @@ def backward_kernel(parametric: bool, subtract: bool, surrogate: int, detached: 
                     for i in range(h.shape[0]):
                         o[i] *= leak
 
-    return kernel
-
-
-Kernel = Callable[..., Any]
+    return cast(Kernel, kernel)
