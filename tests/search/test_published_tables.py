@@ -73,8 +73,12 @@ def test_every_row_trains_two_steps(name, row, images, tmp_path, store_template,
     output.mkdir()
     (output / "mlflow.db").write_bytes(store_template.read_bytes())
     alone = table.model_copy(update={"rows": {row: table.rows[row]}})
-    keys = {"dataset": json.dumps(data), "train.epochs": 1, "train.batch_size": batch, "output": str(output)}
-    overrides = [word for key, value in {**keys, "device": "cpu"}.items() for word in (f"--{key}", str(value))]
+    keys = {"dataset": json.dumps(data), "train.epochs": 1, "train.batch_size": batch, "confirm.seeds": 1}
+    overrides = [
+        word
+        for key, value in {**keys, "output": str(output), "device": "cpu"}.items()
+        for word in (f"--{key}", str(value))
+    ]
     steps = []
     step = torch.optim.Optimizer.step
     for kind in (torch.optim.Adam, torch.optim.SGD):
