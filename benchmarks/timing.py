@@ -26,3 +26,11 @@ def recordings(name: str) -> Path:
     if not (root / name).exists():
         raise SystemExit(f"no {name} in {root}; QUIETSPIKE_TEST_DATA names the folder of recordings")
     return root / name
+
+
+def print_times(seconds: Mapping[str, float]) -> None:
+    """Milliseconds, and how often the first one's time fits into each."""
+    first = next(iter(seconds.values()))
+    print(f"{'':32} {'ms':>8} {'times the first':>16}")
+    for name, taken in seconds.items():
+        print(f"{name:32} {1e3 * taken:8.1f} {taken / first:16.2f}")

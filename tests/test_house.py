@@ -133,9 +133,6 @@ def test_nothing_loads_pickles(source):
 IMPLIED = {
     "pydantic_core": "pydantic",  # pinned by pydantic to one version, and documented as its part
 }
-UNIMPORTED = {
-    "core": {"numpy"},  # torch reads arrays through it, and snnTorch imports it without declaring it
-}
 
 
 @each_package
@@ -154,7 +151,7 @@ def test_what_it_imports_is_what_it_declares(name):
             found = {canonicalize_name(owner) for owner in possible if owner} & declared
             assert found, f"{source.relative_to(ROOT)} imports {module}, which is not declared"
             used |= found
-    assert declared - used == UNIMPORTED.get(name, set()), "declared, not imported"
+    assert declared == used, "declared, not imported"
 
 
 @each_package

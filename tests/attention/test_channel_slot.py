@@ -133,7 +133,7 @@ def test_cbams_channel_part_is_ma_snns_channel_attention(per_step):
     module = build(cbam, channel_reduction=2, per_step=per_step)
     peer = build(ca, channel_reduction=2, per_step=per_step, relu=False)
     x = features(T, 3, C, H, W)
-    assert torch.equal(module(x), peer(x))
+    torch.testing.assert_close(module(x), peer(x))
 
 
 @pytest.mark.parametrize("name", PLUGINS)

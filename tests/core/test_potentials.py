@@ -9,7 +9,7 @@ from quietspike.core import DataError, Site
 from quietspike.core.analyses import Histogram, potential_distributions
 from quietspike.core.layers import Attend
 from quietspike.core.liaf import LIAF
-from quietspike.core.neurons import LIF, PLIF
+from quietspike.core.neurons import LIF
 
 from .conftest import bits, in_batches, measure, state
 
@@ -124,11 +124,18 @@ def test_the_network_is_left_as_it_was(build):
     assert all(module.training and not module._forward_hooks for module in network.modules())
 
 
+class Hidden(nn.Module):
+    """A neuron without a ``membrane``."""
+
+    def forward(self, current):
+        return current
+
+    def step(self, current, state):
+        return current, current
+
+
 def test_a_neuron_that_hides_its_potential_is_left_out():
-    neuron = PLIF()
-    del neuron.membrane
-    neuron.step = lambda current, state: (current, current)
-    assert list(distributions(OneLayer(neuron=neuron))) == [("block1", "current", "before")]
+    assert list(distributions(OneLayer(neuron=Hidden()))) == [("block1", "current", "before")]
 
 
 class Over(nn.Module):

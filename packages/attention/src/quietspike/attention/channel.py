@@ -41,8 +41,12 @@ class ChannelGate(nn.Module):
         """The weights of x; they do not multiply it yet."""
         over = ((3, 4),) if self.per_step else ((3, 4), 0)
         pooled = average_and_max(x, *over) if self.maximum else (average(x, *over),)
-        weights: Tensor = self.mlp(*(values.flatten(2) for values in pooled))
-        return weights[..., None, None]
+        return self.weigh(*(values.flatten(2) for values in pooled))[..., None, None]
+
+    def weigh(self, *pooled: Tensor) -> Tensor:
+        """The weights [S, B, C] of each channel's average and maximum."""
+        weights: Tensor = self.mlp(*pooled)
+        return weights
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""

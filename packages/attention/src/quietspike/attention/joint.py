@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from quietspike.attention.channel import ChannelGate
@@ -18,6 +19,7 @@ from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_flag, check_whole
+from quietspike.core.kernels import fused
 
 
 class MultiDimensionalAttention(nn.Module):
@@ -57,10 +59,32 @@ class MultiDimensionalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
+        if x.dim() == 5 and fused(x):
+            return self._gate_at_once(x)
         for gate in self.gates():
             x = x * gate(x)
         # In place: nothing else holds the last product, and its own gradient does not need it.
         return x.relu_() if self.relu else x
+
+    def _gate_at_once(self, x: Tensor) -> Tensor:
+        """The same, from the statistics of planes and places."""
+        from quietspike.attention.gating import Features, largest  # numba takes half a second to import
+
+        features = Features(x, relu=self.relu)
+        planes = places = None
+        if self.temporal is not None or self.channel is not None:
+            average, maximum, ties = features.plane_statistics(x)
+            planes = torch.ones_like(average)
+            if self.temporal is not None:
+                steps = self.temporal.weigh(average.mean(2), largest(maximum, ties, 2).squeeze(2)).unsqueeze(2)
+                average, maximum, planes = steps * average, steps * maximum, steps * planes
+            if self.channel is not None:
+                if not self.channel.per_step:
+                    average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)
+                planes = self.channel.weigh(average, maximum) * planes
+        if self.spatial is not None:
+            places = self.spatial.weigh(*features.place_statistics(x, planes, per_step=self.spatial.per_step))
+        return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """For one sample [T, C, H, W] or [T, F]; each gate multiplies every feature once, and pooling has no MACs."""

@@ -22,12 +22,10 @@ def average_and_max(x: Tensor, *over: int | tuple[int, ...]) -> tuple[Tensor, Te
 
     Source:
         Yao et al. 2023, Attention Spiking Neural Networks: both poolings feed one set of weights. Differs: where
-        several elements share the maximum they share its gradient; the code's pooling gives it to one of them.
+        several elements have the maximum each gets an equal share of its gradient; the code's pooling gives it to one.
     """
-    maximum = x
-    for dimensions in over:
-        maximum = maximum.amax(dimensions, keepdim=True)
-    return average(x, *over), maximum
+    together = [dimension for group in over for dimension in (group if isinstance(group, tuple) else (group,))]
+    return average(x, *over), x.amax(together, keepdim=True)
 
 
 def average(x: Tensor, *over: int | tuple[int, ...]) -> Tensor:

@@ -40,9 +40,13 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map of x; it does not multiply it yet."""
-        pooled = torch.cat(average_and_max(x, 2) if self.per_step else average_and_max(x, 2, 0), dim=2)
+        return self.weigh(*(average_and_max(x, 2) if self.per_step else average_and_max(x, 2, 0)))
+
+    def weigh(self, average: Tensor, maximum: Tensor) -> Tensor:
+        """The map [S, B, 1, H, W] of each place's average and maximum."""
+        pooled = torch.cat([average, maximum], dim=2)
         weights: Tensor = self.norm(self.conv(pooled.flatten(0, 1)))
-        return weights.sigmoid().reshape(pooled[:, :, :1].shape)
+        return weights.sigmoid().reshape(average.shape)
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the map of one sample [T, C, H, W]; pooling has none."""

@@ -33,8 +33,12 @@ class TemporalGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The weights of x; they do not multiply it yet."""
         average, maximum = average_and_max(x, tuple(range(2, x.ndim)))
-        weights: Tensor = self.mlp(average.flatten(1).T, maximum.flatten(1).T)
-        return weights.T.reshape(average.shape)
+        return self.weigh(average.flatten(1), maximum.flatten(1)).reshape(average.shape)
+
+    def weigh(self, average: Tensor, maximum: Tensor) -> Tensor:
+        """The weights [T, B] of each step's average and maximum."""
+        weights: Tensor = self.mlp(average.T, maximum.T)
+        return weights.T
 
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W] or [T, F]; pooling has none."""

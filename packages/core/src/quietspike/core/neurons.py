@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from quietspike.core.checks import check_between, check_flag, check_positive
 from quietspike.core.errors import OptionError, unknown_name
+from quietspike.core.kernels import fused
+from quietspike.core.kernels.firing import fire_all
+from quietspike.core.surrogates import Surrogate
 from quietspike.core.surrogates import surrogate as find_surrogate
 
 Reset = Literal["code", "paper", "subtract"]
@@ -40,6 +43,17 @@ def unroll(step: StepFunction, current: Tensor) -> Tensor:
         spike, state = step(now, state)
         spikes.append(spike)
     return torch.stack(spikes)
+
+
+def _known_surrogate(neuron: LIF | PLIF, kind: type, current: Tensor) -> Surrogate | None:
+    """The surrogate of a neuron whose steps the kernel can do at once.
+
+    ``None`` where something acts on U, the step or the surrogate is another's, or no kernel is to be used.
+    """
+    spike = neuron.spike
+    if type(neuron) is kind and neuron.membrane is None and isinstance(spike, Surrogate) and fused(current):
+        return spike
+    return None
 
 
 def gate_membrane(membrane: nn.Module | None, potential: Tensor) -> Tensor:
@@ -109,7 +123,18 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        return unroll(self.step, current)
+        surrogate = _known_surrogate(self, LIF, current)
+        if surrogate is None:
+            return unroll(self.step, current)
+        return fire_all(
+            current,
+            surrogate,
+            decay=self.decay,
+            threshold=self.threshold,
+            value=self.reset_value if self.reset == "paper" else self.decay * self.reset_value,
+            subtract=self.reset == "subtract",
+            detached=self.detach_reset,
+        )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Spikes and H of one step; ``None`` is rest."""
@@ -187,7 +212,17 @@ class PLIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all steps, from rest."""
-        return unroll(self.step, current)
+        surrogate = _known_surrogate(self, PLIF, current)
+        if surrogate is None:
+            return unroll(self.step, current)
+        return fire_all(
+            current,
+            surrogate,
+            leak=torch.sigmoid(self.w),
+            threshold=self.threshold,
+            value=self.reset_value,
+            detached=self.detach_reset,
+        )
 
     def step(self, current: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Spikes and H of one step; ``None`` is rest, V_reset."""

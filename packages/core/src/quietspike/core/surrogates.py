@@ -35,35 +35,41 @@ class _Spike(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Surrogate:
-    """A spike function as plain data, so that a neuron can be pickled."""
+class Surrogate:
+    """A spike function as plain data, so that a neuron can be pickled and kernels know it.
 
-    derivative: Callable[[Tensor, float], Tensor]
+    Args:
+        name: one of ``SURROGATES``.
+        scale: its parameter.
+    """
+
+    name: str
     scale: float
 
     def __call__(self, excess: Tensor) -> Tensor:
-        spikes: Tensor = _Spike.apply(excess, self.derivative, self.scale)  # type: ignore[no-untyped-call]
+        """Spikes of x = U − V_th."""
+        spikes: Tensor = _Spike.apply(excess, SLOPES[self.name], self.scale)  # type: ignore[no-untyped-call]
         return spikes
 
 
 def rectangular(half_width: float = 0.25) -> SpikeFunction:
     """1 / (2a) where |x| < a, else 0. Source: Wu et al. 2018 (STBP), h₁; MA-SNN and ASA-SNN with a = 0.25."""
-    return _Surrogate(_rectangle, half_width)
+    return Surrogate("rectangular", half_width)
 
 
 def atan(alpha: float = 2.0) -> SpikeFunction:
     """α / 2 / (1 + (π α x / 2)²). Source: Fang et al. 2021 (PLIF), with α = 2."""
-    return _Surrogate(_atan_slope, alpha)
+    return Surrogate("atan", alpha)
 
 
 def sigmoid(alpha: float = 4.0) -> SpikeFunction:
     """α σ(αx) (1 − σ(αx)). Source: Neftci et al. 2019, Surrogate Gradient Learning."""
-    return _Surrogate(_sigmoid_slope, alpha)
+    return Surrogate("sigmoid", alpha)
 
 
 def fast_sigmoid(slope: float = 25.0) -> SpikeFunction:
     """1 / (1 + k|x|)². Source: Zenke and Ganguli 2018, SuperSpike."""
-    return _Surrogate(_fast_sigmoid_slope, slope)
+    return Surrogate("fast_sigmoid", slope)
 
 
 def _rectangle(x: Tensor, half_width: float) -> Tensor:
@@ -81,6 +87,13 @@ def _sigmoid_slope(x: Tensor, alpha: float) -> Tensor:
 def _fast_sigmoid_slope(x: Tensor, slope: float) -> Tensor:
     return 1 / (1 + slope * x.abs()).square()
 
+
+SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "rectangular": _rectangle,
+    "atan": _atan_slope,
+    "sigmoid": _sigmoid_slope,
+    "fast_sigmoid": _fast_sigmoid_slope,
+}
 
 SURROGATES: dict[str, Callable[..., SpikeFunction]] = {
     "rectangular": rectangular,
