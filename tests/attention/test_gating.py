@@ -122,6 +122,19 @@ def test_what_is_not_finite_is_seen_in_the_output():
     assert out[:, 1].isfinite().all()
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_second_derivative_is_refused_and_not_wrong(name):
+    shape = (3, 2, 4, 5, 5)
+    x = features(*shape).requires_grad_()
+    (first,) = torch.autograd.grad(build(name, shape)(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+    with reference():
+        (first,) = torch.autograd.grad(build(name, shape)(x).square().sum(), x, create_graph=True)
+        first.sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_the_kernels_are_what_runs(monkeypatch):
     shape = (3, 2, 4, 5, 5)
     monkeypatch.setattr(joint.MultiDimensionalAttention, "_gate_at_once", lambda self, x: torch.full_like(x, 7))

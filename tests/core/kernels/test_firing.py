@@ -143,6 +143,11 @@ def test_what_it_cannot_do_is_done_step_by_step(monkeypatch):
         fused(current)
 
 
+def test_torch_compile_sees_the_plain_twin(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not fused(numbers(4, 2, 3))
+
+
 def test_a_subclass_keeps_its_own_step():
     class Shy(LIF):
         def step(self, current, state):

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from quietspike.attention import gating_cpu as kernels
 from quietspike.core.kernels.threads import over_parts
@@ -126,6 +127,7 @@ class _Planes(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None]:
         features: Features = ctx.features
         by_mean, by_max = map(features.small, given[:2])
@@ -150,6 +152,7 @@ class _Places(torch.autograd.Function):
         return tuple(torch.from_numpy(found).view(groups, batch, 1, height, width) for found in (means, maxima))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         features: Features = ctx.features
         by_mean, by_max = (features.small(gradient).reshape(ctx.ties.shape) for gradient in given)
@@ -173,6 +176,7 @@ class _Gate(torch.autograd.Function):
         return features.write(out)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         features: Features = ctx.features
         features.gradients = features.read(given[0])

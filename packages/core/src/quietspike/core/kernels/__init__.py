@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 from quietspike.core.errors import look_up
@@ -33,8 +34,12 @@ def reference() -> Iterator[None]:
 def fused(x: Tensor) -> bool:
     """Whether kernels are to be used for what is computed from x, and there are any for where it lies.
 
+    Not while ``torch.compile`` looks: it makes kernels of its own from the plain twins.
+
     Raises:
         UnknownNameError: if the environment names something else.
     """
+    if torch.compiler.is_compiling():
+        return False
     chosen = look_up(VARIABLE, os.environ.get(VARIABLE, "auto"), CHOICES)
     return chosen and not _off.get() and x.device.type == "cpu" and x.dtype.is_floating_point

@@ -32,7 +32,6 @@ def is_channels_last(x: Tensor) -> bool:
 def as_rows(x: Tensor) -> npt.NDArray[Any]:
     """The memory of a dense [T, B, ...] as an array [T, N], which it shares."""
     steps = x.shape[0]
-    rows: npt.NDArray[Any] = torch.as_strided(
-        x.detach(), (steps, x.numel() // max(steps, 1)), (x.numel() // max(steps, 1), 1)
-    ).numpy()
+    size = x.numel() // max(steps, 1)
+    rows: npt.NDArray[Any] = torch.as_strided(x.detach(), (steps, size), (size, 1)).numpy()
     return rows

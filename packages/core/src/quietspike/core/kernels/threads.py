@@ -10,8 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 _lock = threading.Lock()
-_pools: dict[int, tuple[int, ThreadPoolExecutor]] = {}
-"""By process: a fork inherits a pool's object and none of its threads."""
+_pools: dict[int, ThreadPoolExecutor] = {}
+"""By how many threads; empty, or one of them."""
+
+
+def _forget() -> None:
+    """Begin anew after a fork, which inherits a pool's object and none of its threads, and perhaps a closed lock."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def over_parts(kernel: Callable[[int, int], None], size: int, grain: int) -> None:
@@ -35,11 +46,8 @@ def over_parts(kernel: Callable[[int, int], None], size: int, grain: int) -> Non
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    process = os.getpid()
     with _lock:
-        size, pool = _pools.get(process, (0, None))
-        if pool is None or size < threads:
+        if threads not in _pools:
             _pools.clear()
-            pool = ThreadPoolExecutor(threads, thread_name_prefix="quietspike")
-            _pools[process] = threads, pool
-        return pool
+            _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="quietspike")
+        return _pools[threads]
