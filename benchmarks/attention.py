@@ -1,6 +1,6 @@
 """TCSA on [16, 4, 64, 32, 32], forward and backward: ours, our plain twin and SpikingJelly's, with the same weights.
 
-    pip install -r benchmarks/requirements.txt; python benchmarks/attention.py
+    pip install --no-deps -r benchmarks/requirements.txt; python benchmarks/attention.py
 
 Two threads, float32; ours channels last, as convolutions want it, SpikingJelly's contiguous.
 """

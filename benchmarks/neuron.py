@@ -1,6 +1,6 @@
 """A LIF layer of [16, 4, 64, 32, 32], forward and backward: ours, our plain twin, SpikingJelly's, and a tensor's copy.
 
-    pip install -r benchmarks/requirements.txt; python benchmarks/neuron.py
+    pip install --no-deps -r benchmarks/requirements.txt; python benchmarks/neuron.py
 
 Two threads, float32; a first round compiles and does not count.
 """
