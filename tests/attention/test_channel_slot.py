@@ -33,16 +33,16 @@ def sigmoid(x):
 
 
 def weights_of(module):
-    return {name.removeprefix("gates."): value.numpy() for name, value in module.state_dict().items()}
+    return {name: value.numpy() for name, value in module.state_dict().items()}
 
 
 def se_by_hand(u, w):
     z = np.array([channel.mean() for channel in u])
-    return sigmoid(w["0.mlp.expand.weight"] @ np.maximum(w["0.mlp.squeeze.weight"] @ z, 0))[:, None, None]
+    return sigmoid(w["channel.mlp.expand.weight"] @ np.maximum(w["channel.mlp.squeeze.weight"] @ z, 0))[:, None, None]
 
 
 def eca_by_hand(u, w):
-    kernel = w["0.conv.weight"][0, 0]
+    kernel = w["channel.conv.weight"][0, 0]
     reach = len(kernel) // 2
     z = np.pad([channel.mean() for channel in u], reach)
     return np.array([sigmoid(kernel @ z[i : i + len(kernel)]) for i in range(len(u))])[:, None, None]
@@ -50,20 +50,20 @@ def eca_by_hand(u, w):
 
 def cbam_by_hand(u, w):
     """Of the whole module: both gates' product."""
-    first, second = w["0.mlp.squeeze.weight"], w["0.mlp.expand.weight"]
-    inner, outer = w.get("0.mlp.squeeze.bias", 0), w.get("0.mlp.expand.bias", 0)
+    first, second = w["channel.mlp.squeeze.weight"], w["channel.mlp.expand.weight"]
+    inner, outer = w.get("channel.mlp.squeeze.bias", 0), w.get("channel.mlp.expand.bias", 0)
     pooled = [np.array([pool(channel) for channel in u]) for pool in (np.mean, np.max)]
     channels = sigmoid(sum(second @ np.maximum(first @ v + inner, 0) + outer for v in pooled))[:, None, None]
     refined = channels * u
-    kernel = w["1.conv.weight"][0]
+    kernel = w["spatial.conv.weight"][0]
     reach = kernel.shape[-1] // 2
     maps = np.pad(np.stack([refined.mean(0), refined.max(0)]), ((0, 0), (reach, reach), (reach, reach)))
     size = kernel.shape[-1]
     space = [[(maps[:, h : h + size, v : v + size] * kernel).sum() for v in range(W)] for h in range(H)]
     space = np.array(space)
-    if "1.norm.weight" in w:
-        mean, variance = w["1.norm.running_mean"], w["1.norm.running_var"]
-        space = (space - mean) / np.sqrt(variance + 1e-5) * w["1.norm.weight"] + w["1.norm.bias"]
+    if "spatial.norm.weight" in w:
+        mean, variance = w["spatial.norm.running_mean"], w["spatial.norm.running_var"]
+        space = (space - mean) / np.sqrt(variance + 1e-5) * w["spatial.norm.weight"] + w["spatial.norm.bias"]
     return channels * sigmoid(space)
 
 
@@ -100,13 +100,13 @@ def test_each_step_by_itself_follows_the_equations(name):
 def test_the_codes_cbam_has_biases_and_a_normalisation():
     module, x = build(cbam, channel_reduction=2, spatial=True, bias=True, norm=True), features(T, 3, C, H, W)
     module.train()(features(T, 8, C, H, W, seed=2))
-    module.gates[1].norm.weight.data.fill_(1.5)
-    module.gates[1].norm.bias.data.fill_(-0.3)
+    module.spatial.norm.weight.data.fill_(1.5)
+    module.spatial.norm.bias.data.fill_(-0.3)
     out = module.eval()(x).detach().numpy()
     for t, b in np.ndindex(T, 3):
         u = x[t, b].numpy()
         np.testing.assert_allclose(out[t, b], u * cbam_by_hand(u, weights_of(module)), rtol=0, atol=1e-12)
-    assert module.gates[1].norm.running_mean.abs() > 1e-4
+    assert module.spatial.norm.running_mean.abs() > 1e-4
 
 
 def test_the_equations_of_simam_divide_by_all_features():

@@ -1,26 +1,35 @@
 """Attention from the statistics of planes and places against the same attention gate by gate."""
 
+from functools import partial
+
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 
-from quietspike.attention import ca, csa, joint, sa, ta, tca, tcsa, tsa
+from quietspike.attention import ASA, ca, cbam, csa, eca, joint, sa, se, ta, tca, tcsa, tsa
 from quietspike.core import Site
 from quietspike.core.kernels import reference
 
 VARIANTS = {"ta": ta, "ca": ca, "sa": sa, "tca": tca, "tsa": tsa, "csa": csa, "tcsa": tcsa}
+OTHERS = {"asa": ASA, "cbam": partial(cbam, spatial=True), "eca": eca, "se": se}
+PLUGINS = VARIANTS | OTHERS
 
 
 def build(name, shape, seed=0, dtype=torch.float64, **options):
     site = Site("block1.current", "current", steps=shape[0], channels=shape[2], spatial=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return VARIANTS[name](site, **options).to(dtype)
+        return PLUGINS[name](site, **options).to(dtype)
 
 
 def features(*shape, seed=1, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def rounded(x):
+    """Many equal features; none of their averages is 0, where a ReLU's gradient is decided by rounding."""
+    return x.round() + 0.1234567
 
 
 def run(module, x, gradient, *, by_features=True):
@@ -52,16 +61,44 @@ def agree(module, x, tolerance=1e-9, **options):
 def test_outputs_and_gradients_are_those_of_gate_by_gate(name, shape, per_step, relu, ties, seed):
     options = {"relu": relu} if name == "ta" else {"relu": relu, "per_step": per_step}
     x = features(*shape, seed=seed)
-    agree(build(name, shape, seed, **options), x.round() if ties else x)
+    agree(build(name, shape, seed, **options), rounded(x) if ties else x)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@settings(deadline=None, max_examples=100)
+@given(
+    name=st.sampled_from(sorted(OTHERS)),
+    shape=st.tuples(*(st.integers(1, high) for high in (5, 3, 9, 7, 6))),
+    important=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    ties=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_others_too_are_those_of_gate_by_gate(name, shape, important, ties, seed):
+    options = {"important": important} if name == "asa" else {"per_step": important < 0.5}
+    x = features(*shape, seed=seed)
+    agree(build(name, shape, seed, **options), rounded(x) if ties else x)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
 def test_in_float32_within_rounding(name):
     shape = (6, 3, 48, 20, 17)
     agree(build(name, shape, dtype=torch.float32), features(*shape, dtype=torch.float32), 2e-5)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", PLUGINS)
+def test_bfloat16_is_read_and_written_as_float32_rounded(name):
+    shape = (6, 3, 48, 20, 17)
+    module = build(name, shape, dtype=torch.float32)
+    x, gradient = (features(*shape, seed=seed, dtype=torch.bfloat16) for seed in (1, 5))
+    *parameters, by_features = run(module, x, gradient)[1:]
+    *others, wide = run(module, x.float(), gradient.float())[1:]
+    with torch.no_grad():
+        assert torch.equal(module(x), module(x.float()).bfloat16())
+    assert torch.equal(by_features, wide.bfloat16())
+    for one, other in zip(parameters, others, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
 def test_any_order_in_memory(name):
     shape = (4, 2, 6, 5, 7)
     module, x = build(name, shape), features(*shape)
@@ -71,7 +108,7 @@ def test_any_order_in_memory(name):
         agree(module, other)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", PLUGINS)
 def test_features_that_need_no_gradient_and_gates_that_learn_none(name):
     shape = (4, 2, 6, 5, 7)
     module, x = build(name, shape), features(*shape)
@@ -122,7 +159,7 @@ def test_what_is_not_finite_is_seen_in_the_output():
     assert out[:, 1].isfinite().all()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", PLUGINS)
 def test_a_second_derivative_is_refused_and_not_wrong(name):
     shape = (3, 2, 4, 5, 5)
     x = features(*shape).requires_grad_()

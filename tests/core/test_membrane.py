@@ -65,7 +65,10 @@ def stepwise(network, frames):
     x = frames
     for block, pool in zip(("block1", "block2", "block3"), (1, 2, 2), strict=True):
         layer = network.get_submodule(block)
-        current = torch.stack([functional.avg_pool2d(layer.norm(layer.conv(frame)), pool) for frame in x])
+        norm = layer.norm
+        moments = norm.running_mean, norm.running_var
+        normed = [functional.batch_norm(layer.conv(frame), *moments, norm.weight, norm.bias) for frame in x]
+        current = torch.stack([functional.avg_pool2d(frame, pool) for frame in normed])
         current = gate_time(current, f"{block}.current.module.temporal")
         x = fire(current, lambda u, block=block: gate_potential(u, f"{block}.neuron.membrane.module"))
     x = x.flatten(2)

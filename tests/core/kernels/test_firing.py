@@ -110,6 +110,26 @@ def test_half_numbers_keep_their_state_in_float32(dtype):
     assert torch.equal(spikes.float(), expected)
 
 
+@pytest.mark.parametrize("name", NEURONS)
+def test_bfloat16_is_read_and_written_as_float32_rounded(name):
+    neuron = NEURONS[name](surrogate="sigmoid")
+    current, gradient = (numbers(9, 3, 2, 5, 40, seed=seed, dtype=torch.bfloat16) for seed in (0, 9))
+    spikes, by_current, by_leak = run(neuron, current, gradient)
+    expected, wide, leak = run(neuron, current.float(), gradient.float())
+    assert spikes.dtype == by_current.dtype == torch.bfloat16
+    assert torch.equal(spikes.float(), expected)
+    assert torch.equal(by_current, wide.bfloat16())
+    torch.testing.assert_close(by_leak, leak, rtol=1e-5, atol=1e-5)
+
+
+def test_infinite_and_unknown_gradients_stay_so_in_bfloat16():
+    current = torch.full((1, 1, 4), 0.2, dtype=torch.bfloat16)
+    gradient = torch.tensor([[[float("nan"), float("inf"), -float("inf"), 3e38]]], dtype=torch.bfloat16)
+    found = run(LIF(surrogate="atan", surrogate_scale=2.0), current, gradient)[1]
+    assert found.isnan().tolist() == [[[True, False, False, False]]]
+    assert found.isinf().tolist() == [[[False, True, True, False]]]
+
+
 @pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (1, 1)])
 def test_nothing_to_do_is_done(shape):
     assert LIF()(torch.zeros(shape)).shape == shape

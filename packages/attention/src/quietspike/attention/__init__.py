@@ -8,7 +8,6 @@ Weights of the authors' own code come in through ``quietspike.attention.referenc
 from quietspike.attention.asa import ASA
 from quietspike.attention.cbam import cbam
 from quietspike.attention.eca import eca
-from quietspike.attention.gated import Gated
 from quietspike.attention.joint import MultiDimensionalAttention, ca, csa, none, sa, ta, tca, tcsa, tsa
 from quietspike.attention.se import se
 from quietspike.attention.simam import simam
@@ -17,7 +16,6 @@ from quietspike.attention.tcja import TemporalChannelJointAttention
 
 __all__ = [
     "ASA",
-    "Gated",
     "MultiDimensionalAttention",
     "TemporalChannelJointAttention",
     "TemporalWiseAttention",

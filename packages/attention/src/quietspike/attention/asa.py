@@ -20,6 +20,7 @@ from quietspike.attention.selection import Selection
 from quietspike.attention.spatial import map_convolution
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_between, check_flag, check_whole
+from quietspike.core.kernels import fused
 
 
 class ASA(nn.Module):
@@ -69,21 +70,38 @@ class ASA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
+        if fused(x) and not self.selection.trainable:  # else a gradient reaches the mask, which kernels do not give
+            with torch.autocast(x.device.type, enabled=False):
+                return self._gate_at_once(x)
         selected: Tensor = self.selection(x)
         important = x * selected
         rest = x - important
-        important_map = _weigh(self.conv_important, important, self.important)
-        rest_map = _weigh(self.conv_rest, rest, 1 - self.important)
-        return important * important_map + rest * rest_map
+        important_map, rest_map = self._weigh(*(average_and_max(group, 2, 0) for group in (important, rest)))
+        return (important * important_map + rest * rest_map).to(x.dtype)
+
+    def _gate_at_once(self, x: Tensor) -> Tensor:
+        """The same, from the statistics of planes and of both groups' places."""
+        from quietspike.attention.gating import Features  # numba takes half a second to import
+
+        features = Features(x, relu=False)
+        average, maximum, _ = features.plane_statistics(x.detach())
+        selected = self.selection.choose(average, maximum)
+        planes = torch.stack([selected, 1 - selected])
+        averages, maxima = features.place_statistics(x, planes, per_step=False)
+        return features.gate(planes, torch.stack(self._weigh(*zip(averages, maxima, strict=True))))
+
+    def _weigh(self, important: tuple[Tensor, Tensor], rest: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """The maps [1, B, 1, H, W] of average and maximum [1, B, 1, H, W] of both groups."""
+        maps = []
+        shares = self.important, 1 - self.important
+        for conv, pooled, share in zip((self.conv_important, self.conv_rest), (important, rest), shares, strict=True):
+            average, maximum = pooled
+            # as if the group were all there is, comparable with other shares
+            weights: Tensor = conv(torch.cat((average[0] / (share or 1), maximum[0]), dim=1))
+            maps.append(weights.sigmoid().unsqueeze(0))
+        return maps
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """For one sample [T, C, H, W]; a feature is in one group, so it is multiplied once, and pooling has no MACs."""
         convolutions = 2 * self.conv_rest.weight.numel() * math.prod(shape[2:])
         return AttentionMacs(weights=self.selection.macs(shape) + convolutions, applying=math.prod(shape))
-
-
-def _weigh(conv: nn.Conv2d, group: Tensor, share: float) -> Tensor:
-    """The map [B, 1, H, W] of a group of features, made comparable with other shares of them."""
-    average, maximum = average_and_max(group, 2, 0)
-    weights: Tensor = conv(torch.cat((average[0] / (share or 1), maximum[0]), dim=1))
-    return weights.sigmoid()

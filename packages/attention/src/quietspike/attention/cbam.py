@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from quietspike.attention.channel import ChannelGate
 from quietspike.attention.checks import check_odd, require_space
-from quietspike.attention.gated import Gated
+from quietspike.attention.joint import MultiDimensionalAttention
 from quietspike.attention.spatial import SpatialGate
 from quietspike.core import Site
 from quietspike.core.checks import check_flag, check_whole
@@ -25,7 +25,7 @@ def cbam(
     bias: bool = False,
     norm: bool = False,
     per_step: bool = True,
-) -> Gated:
+) -> MultiDimensionalAttention:
     """Gate channels by CBAM's channel part; with ``spatial=True`` places too, and it is the whole module.
 
     Args:
@@ -53,4 +53,5 @@ def cbam(
     check_odd(kernel=kernel)
     check_flag(spatial=spatial, bias=bias, norm=norm, per_step=per_step)
     channel = ChannelGate(site.channels, channel_reduction, per_step=per_step, bias=bias)
-    return Gated(channel, SpatialGate(kernel, per_step=per_step, norm=norm)) if spatial else Gated(channel)
+    places = SpatialGate(kernel, per_step=per_step, norm=norm) if spatial else None
+    return MultiDimensionalAttention(None, channel, places, relu=False)

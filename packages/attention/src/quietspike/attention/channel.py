@@ -51,3 +51,39 @@ class ChannelGate(nn.Module):
     def macs(self, shape: tuple[int, ...]) -> int:
         """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
         return self.mlp.macs(2 if self.maximum else 1) * (shape[0] if self.per_step else 1)
+
+
+class EfficientChannelGate(nn.Module):
+    """One weight a channel, from the averages of the channels around it.
+
+    Args:
+        kernel: k, how many channels make a weight, odd.
+        per_step: whether each step has its own weights.
+
+    Shape:
+        [T, B, C, H, W] → [T, B, C, 1, 1] if ``per_step``, else [1, B, C, 1, 1]
+
+    Source:
+        Wang et al. 2020, ECA-Net, eq. 9.
+    """
+
+    maximum = False
+
+    def __init__(self, kernel: int, *, per_step: bool) -> None:
+        super().__init__()
+        self.per_step = per_step
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The weights of x; they do not multiply it yet."""
+        pooled = average(x, (3, 4)) if self.per_step else average(x, (3, 4), 0)
+        return self.weigh(pooled.flatten(2))[..., None, None]
+
+    def weigh(self, average: Tensor) -> Tensor:
+        """The weights [S, B, C] of each channel's average."""
+        weights: Tensor = self.conv(average.flatten(0, 1)[:, None])
+        return weights.sigmoid().reshape(average.shape)
+
+    def macs(self, shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
+        return self.conv.weight.numel() * shape[1] * (shape[0] if self.per_step else 1)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
-
+from quietspike.attention.channel import EfficientChannelGate
 from quietspike.attention.checks import check_odd, require_space
-from quietspike.attention.gated import Gated
-from quietspike.attention.pooling import average
+from quietspike.attention.joint import MultiDimensionalAttention
 from quietspike.core import Site
 from quietspike.core.checks import check_flag
 
@@ -27,37 +25,7 @@ def kernel_for(channels: int) -> int:
     return whole if whole % 2 else whole + 1
 
 
-class EfficientChannelGate(nn.Module):
-    """One weight a channel, from the averages of the channels around it.
-
-    Args:
-        kernel: k, how many channels make a weight, odd.
-        per_step: whether each step has its own weights.
-
-    Shape:
-        [T, B, C, H, W] → [T, B, C, 1, 1] if ``per_step``, else [1, B, C, 1, 1]
-
-    Source:
-        Wang et al. 2020, ECA-Net, eq. 9.
-    """
-
-    def __init__(self, kernel: int, *, per_step: bool) -> None:
-        super().__init__()
-        self.per_step = per_step
-        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The weights of x; they do not multiply it yet."""
-        pooled = average(x, (3, 4)) if self.per_step else average(x, (3, 4), 0)
-        weights: Tensor = self.conv(pooled.flatten(2).flatten(0, 1)[:, None])
-        return weights.sigmoid().reshape(pooled.shape)
-
-    def macs(self, shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of the weights of one sample [T, C, H, W]; pooling has none."""
-        return self.conv.weight.numel() * shape[1] * (shape[0] if self.per_step else 1)
-
-
-def eca(site: Site, *, kernel: int | None = None, per_step: bool = True) -> Gated:
+def eca(site: Site, *, kernel: int | None = None, per_step: bool = True) -> MultiDimensionalAttention:
     """Gate channels by efficient channel attention.
 
     Args:
@@ -80,4 +48,5 @@ def eca(site: Site, *, kernel: int | None = None, per_step: bool = True) -> Gate
     if kernel is not None:
         check_odd(kernel=kernel)
     check_flag(per_step=per_step)
-    return Gated(EfficientChannelGate(kernel_for(site.channels) if kernel is None else kernel, per_step=per_step))
+    gate = EfficientChannelGate(kernel_for(site.channels) if kernel is None else kernel, per_step=per_step)
+    return MultiDimensionalAttention(None, gate, None, relu=False)

@@ -1,7 +1,9 @@
 """Features gated by time, channels and space in as few passes as the algebra allows.
 
-A plane is a step's and channel's [H, W], a place an h, w. Gates are positive, so what attention pools of gated features
-follows from what it pools of the features:
+    out = X · Σ_k planes_k · places_k,   over groups k: one, or ASA's two, whose planes are a mask and what it leaves
+
+A plane is a step's and channel's [H, W], a place an h, w. Gates are not negative, so what attention pools of gated
+features follows from what it pools of the features:
 
     max(g·X) = g·max X,   mean(g·X) = g·mean X      of a plane, all of which has one gate of time and channels
 
@@ -9,7 +11,8 @@ Time and channels need the mean and maximum of each plane, one pass for both. Sp
 before it, and a third pass applies all gates and the ReLU. Backwards it is three passes too: for the gates of
 space, for those of planes, and for the features. What is small between them is plain PyTorch.
 
-Source: Yao et al. 2023, Attention Spiking Neural Networks, TCSA and its parts; exact but for rounding.
+Source: Yao et al. 2023, Attention Spiking Neural Networks, TCSA and its parts; Yao et al. 2023, Inherent Redundancy in
+Spiking Neural Networks, ASA; exact but for rounding.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from quietspike.attention import gating_cpu as kernels
+from quietspike.core.kernels.memory import as_array, number_of
 from quietspike.core.kernels.threads import over_parts
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -42,12 +46,13 @@ class Features:
     def __init__(self, x: Tensor, *, relu: bool) -> None:
         self.shape = steps, batch, channels, height, width = x.shape
         self.dtype = x.dtype
-        self.number = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
         self.relu = relu
-        self.memory = self.read(x.detach())
-        number = self.memory.dtype
-        self.planes = np.ones((steps, batch, channels), number)
-        self.places = np.ones((1, batch, height * width), number)
+        self.frames = self.read(x)
+        self.memory = as_array(self.frames)
+        number = number_of(x)
+        self.number = torch.float64 if number is np.float64 else torch.float32
+        self.planes = np.ones((1, steps, batch, channels), number)
+        self.places = np.ones((1, 1, batch, height * width), number)
         self.gradients = self.memory
         self.of_place_means = np.zeros_like(self.places)
         self.place_maxima = np.full_like(self.places, np.inf)
@@ -62,26 +67,26 @@ class Features:
         """Mean and maximum of ``planes`` · x at each place, over channels and, unless ``per_step``, steps.
 
         Shape:
-            planes [T, B, C] → [S, B, 1, H, W] with S = T or 1.
+            planes [G, T, B, C], or ``None`` for one group of ones → [G, S, B, 1, H, W] with S = T or 1.
         """
-        found: tuple[Tensor, Tensor] = _Places.apply(x if planes is None else None, planes, self, per_step)  # type: ignore[no-untyped-call]
+        direct = planes is None or not planes.requires_grad  # else x is reached through the statistics of planes
+        found: tuple[Tensor, Tensor] = _Places.apply(x if direct else None, planes, self, per_step)  # type: ignore[no-untyped-call]
         return found
 
     def gate(self, planes: Tensor | None, places: Tensor | None) -> Tensor:
-        """The features, gated by planes [T, B, C] and places [S, B, 1, H, W]."""
+        """The features, gated by planes [G, T, B, C] and places [G, S, B, 1, H, W]."""
         out: Tensor = _Gate.apply(planes, places, self)  # type: ignore[no-untyped-call]
         return out
 
-    def read(self, x: Tensor) -> Array:
-        """[T, B, C, H, W] as [T, B, H·W, C], the same memory where it lies so; half numbers as float32."""
-        memory: Array = x.to(self.number).permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3).numpy()
-        return memory
+    def read(self, x: Tensor) -> Tensor:
+        """[T, B, C, H, W] as [T, B, H·W, C], the same memory where it lies so; float16 as float32."""
+        frames = x.detach().to(torch.float32 if self.dtype == torch.float16 else self.dtype)
+        return frames.permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3)
 
-    def write(self, memory: Array) -> Tensor:
+    def write(self, frames: Tensor) -> Tensor:
         """The reverse, in the type of the features."""
         steps, batch, channels, height, width = self.shape
-        shown = torch.from_numpy(memory).view(steps, batch, height, width, channels)
-        return shown.permute(0, 1, 4, 2, 3).to(self.dtype)
+        return frames.view(steps, batch, height, width, channels).permute(0, 1, 4, 2, 3).to(self.dtype)
 
     def small(self, x: Tensor) -> Array:
         """Gates or their gradients, in the type of the kernels."""
@@ -106,8 +111,8 @@ class Features:
 
     def gradient_of_features(self, means: Array, maxima: Array, shares: Array) -> Tensor:
         """The gradient of x, with what comes through the statistics of planes."""
-        out = np.empty_like(self.memory)
-        self.over_planes(kernels.feature_gradients, *self._known, means, maxima, shares, out)
+        out = torch.empty_like(self.frames)
+        self.over_planes(kernels.feature_gradients, *self._known, means, maxima, shares, as_array(out))
         return self.write(out)
 
     @property
@@ -119,7 +124,7 @@ class Features:
 class _Planes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, features: Features) -> tuple[Tensor, ...]:
-        means, maxima, ties = (np.empty_like(features.planes) for _ in range(3))
+        means, maxima, ties = np.empty((3, *features.planes.shape[1:]), features.planes.dtype)
         features.over_planes(kernels.plane_statistics, means, maxima, ties)
         ctx.features, ctx.maxima, ctx.ties = features, maxima, ties
         found = tuple(map(torch.from_numpy, (means, maxima, ties)))
@@ -143,13 +148,14 @@ class _Places(torch.autograd.Function):
         steps, batch, _, height, width = features.shape
         if planes is not None:
             features.planes = features.small(planes)
-        groups = steps if per_step else 1
-        means, maxima, ties = np.empty((3, groups, batch, height * width), features.memory.dtype)
+        maps = steps if per_step else 1
+        shape = len(features.planes), maps, batch
+        means, maxima, ties = np.empty((3, *shape, height * width), features.planes.dtype)
         features.over_places(kernels.place_statistics, means, maxima, ties)
         features.place_maxima = maxima
         ctx.features, ctx.ties = features, ties
-        ctx.summed = features.shape[2] * steps // groups
-        return tuple(torch.from_numpy(found).view(groups, batch, 1, height, width) for found in (means, maxima))
+        ctx.summed = features.shape[2] * steps // maps
+        return tuple(torch.from_numpy(found).view(*shape, 1, height, width) for found in (means, maxima))
 
     @staticmethod
     @once_differentiable
@@ -159,7 +165,7 @@ class _Places(torch.autograd.Function):
         features.of_place_means, features.of_place_maxima = by_mean / ctx.summed, by_max / ctx.ties
         if ctx.needs_input_grad[1]:
             return None, features.gradient_of_planes(), None, None
-        nothing = np.zeros_like(features.planes)
+        nothing = np.zeros_like(features.planes[0])
         return features.gradient_of_features(nothing, nothing, nothing), None, None, None
 
 
@@ -169,9 +175,9 @@ class _Gate(torch.autograd.Function):
         if planes is not None:
             features.planes = features.small(planes)
         if places is not None:
-            features.places = features.small(places.flatten(2))
-        out = np.empty_like(features.memory)
-        features.over_planes(kernels.apply_gates, features.planes, features.places, features.relu, out)
+            features.places = features.small(places.flatten(3))
+        out = torch.empty_like(features.frames)
+        features.over_planes(kernels.apply_gates, features.planes, features.places, features.relu, as_array(out))
         ctx.features, ctx.shape = features, None if places is None else places.shape
         return features.write(out)
 
@@ -179,7 +185,7 @@ class _Gate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         features: Features = ctx.features
-        features.gradients = features.read(given[0])
+        features.gradients = as_array(features.read(given[0]))
         if ctx.shape is None:
             return features.gradient_of_planes(), None, None
         found = np.empty_like(features.places)

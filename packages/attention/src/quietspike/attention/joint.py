@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quietspike.attention.channel import ChannelGate
+from quietspike.attention.channel import ChannelGate, EfficientChannelGate
 from quietspike.attention.checks import check_odd, require_space, require_time
 from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
@@ -27,7 +27,7 @@ class MultiDimensionalAttention(nn.Module):
 
     Args:
         temporal: weights of the steps.
-        channel: weights of the channels.
+        channel: weights of the channels, MA's or others'.
         spatial: weights of the places.
         relu: whether negative values become zero at the end, as in the code.
 
@@ -42,7 +42,12 @@ class MultiDimensionalAttention(nn.Module):
     """
 
     def __init__(
-        self, temporal: TemporalGate | None, channel: ChannelGate | None, spatial: SpatialGate | None, *, relu: bool
+        self,
+        temporal: TemporalGate | None,
+        channel: ChannelGate | EfficientChannelGate | None,
+        spatial: SpatialGate | None,
+        *,
+        relu: bool,
     ) -> None:
         super().__init__()
         check_flag(relu=relu)
@@ -53,16 +58,17 @@ class MultiDimensionalAttention(nn.Module):
         if not self.gates():
             raise ValueError("an attention needs at least one gate")
 
-    def gates(self) -> list[TemporalGate | ChannelGate | SpatialGate]:
+    def gates(self) -> list[TemporalGate | ChannelGate | EfficientChannelGate | SpatialGate]:
         """Those that there are, in their order."""
         return [gate for gate in (self.temporal, self.channel, self.spatial) if gate is not None]
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
         if x.dim() == 5 and fused(x):
-            return self._gate_at_once(x)
+            with torch.autocast(x.device.type, enabled=False):  # weights are few; they are computed in float32
+                return self._gate_at_once(x)
         for gate in self.gates():
-            x = x * gate(x)
+            x = x * gate(x).to(x.dtype)
         # In place: nothing else holds the last product, and its own gradient does not need it.
         return x.relu_() if self.relu else x
 
@@ -81,9 +87,11 @@ class MultiDimensionalAttention(nn.Module):
             if self.channel is not None:
                 if not self.channel.per_step:
                     average, maximum = average.mean(0, keepdim=True), largest(maximum, ties, 0)
-                planes = self.channel.weigh(average, maximum) * planes
+                planes = self.channel.weigh(*((average, maximum) if self.channel.maximum else (average,))) * planes
+            planes = planes.unsqueeze(0)
         if self.spatial is not None:
-            places = self.spatial.weigh(*features.place_statistics(x, planes, per_step=self.spatial.per_step))
+            pooled = features.place_statistics(x, planes, per_step=self.spatial.per_step)
+            places = self.spatial.weigh(*(values.squeeze(0) for values in pooled)).unsqueeze(0)
         return features.gate(planes, places)
 
     def macs(self, shape: tuple[int, ...]) -> AttentionMacs:

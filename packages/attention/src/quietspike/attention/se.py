@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from quietspike.attention.channel import ChannelGate
 from quietspike.attention.checks import require_space
-from quietspike.attention.gated import Gated
+from quietspike.attention.joint import MultiDimensionalAttention
 from quietspike.core import Site
 from quietspike.core.checks import check_flag, check_whole
 
 
-def se(site: Site, *, channel_reduction: int = 16, per_step: bool = True) -> Gated:
+def se(site: Site, *, channel_reduction: int = 16, per_step: bool = True) -> MultiDimensionalAttention:
     """Gate channels by squeeze-and-excitation.
 
     Args:
@@ -35,4 +35,5 @@ def se(site: Site, *, channel_reduction: int = 16, per_step: bool = True) -> Gat
     require_space("se", site)
     check_whole(channel_reduction=channel_reduction)
     check_flag(per_step=per_step)
-    return Gated(ChannelGate(site.channels, channel_reduction, per_step=per_step, maximum=False))
+    channel = ChannelGate(site.channels, channel_reduction, per_step=per_step, maximum=False)
+    return MultiDimensionalAttention(None, channel, None, relu=False)

@@ -89,14 +89,18 @@ class Selection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Which features of x are important; the gradient of x does not pass."""
-        steps, _, channels = x.shape[:3]
         average, maximum = average_and_max(x.detach(), (3, 4))
+        return self.choose(average.flatten(2), maximum.flatten(2))[..., None, None]
+
+    def choose(self, average: Tensor, maximum: Tensor) -> Tensor:
+        """Which of the planes [T, B, C] with these averages and maxima are important."""
+        steps, _, channels = average.shape
         merged = (average + maximum) / 2 + self.alpha * average + self.beta * maximum
-        values = self._map(merged.flatten(2).movedim(0, 2))
+        values = self._map(merged.movedim(0, 2))
         by_step = choose_top(values, count_of(self.share, channels), 1, differentiable=self.trainable)
         by_channel = choose_top(values, count_of(self.share, steps), 2, differentiable=self.trainable)
         either = by_step + by_channel - 2 * by_step * by_channel
-        return either.movedim(2, 0)[..., None, None]
+        return either.movedim(2, 0)
 
     def _map(self, merged: Tensor) -> Tensor:
         """L along the last dimension.

@@ -12,14 +12,13 @@ import math
 from torch import Tensor, nn
 
 from quietspike.attention.checks import require_space
-from quietspike.attention.gated import Gated
 from quietspike.attention.pooling import average
-from quietspike.core import Site
+from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_flag, check_positive
 
 
-class EnergyGate(nn.Module):
-    """One weight a feature, at least σ(½) ≈ 0.62.
+class SimAM(nn.Module):
+    """Gate every feature by a weight of its own, at least σ(½) ≈ 0.62.
 
     Args:
         regularizer: λ; keeps a constant channel from a division by 0.
@@ -27,7 +26,7 @@ class EnergyGate(nn.Module):
         per_step: whether each step has its own weights; if not, they are those of the average over T.
 
     Shape:
-        [T, B, C, H, W] → the same if ``per_step``, else [1, B, C, H, W]
+        [T, B, C, H, W] → the same.
 
     Source:
         Yang et al. 2021, SimAM, eq. 5 and 6.
@@ -40,19 +39,19 @@ class EnergyGate(nn.Module):
         self.per_step = per_step
 
     def forward(self, x: Tensor) -> Tensor:
-        """The weights of x; they do not multiply it yet."""
+        """The gated features."""
         seen = x if self.per_step else average(x, 0)
         squares = (seen - average(seen, (3, 4))).square()
         counted = max(1, math.prod(x.shape[3:]) - self.unbiased)
         variance = squares.sum((3, 4), keepdim=True) / counted
-        return (squares / (4 * (variance + self.regularizer)) + 0.5).sigmoid()
+        return x * (squares / (4 * (variance + self.regularizer)) + 0.5).sigmoid()
 
-    def macs(self, shape: tuple[int, ...]) -> int:
+    def macs(self, shape: tuple[int, ...]) -> AttentionMacs:
         """For one sample [T, C, H, W]: a feature is squared, and its square is scaled; pooling has none."""
-        return 2 * math.prod(shape if self.per_step else shape[1:])
+        return AttentionMacs(2 * math.prod(shape if self.per_step else shape[1:]), math.prod(shape))
 
 
-def simam(site: Site, *, regularizer: float = 1e-4, unbiased: bool = True, per_step: bool = True) -> Gated:
+def simam(site: Site, *, regularizer: float = 1e-4, unbiased: bool = True, per_step: bool = True) -> SimAM:
     """Gate every feature by its energy (SimAM); it has nothing to learn.
 
     Args:
@@ -74,4 +73,4 @@ def simam(site: Site, *, regularizer: float = 1e-4, unbiased: bool = True, per_s
     require_space("simam", site)
     check_positive(regularizer=regularizer)
     check_flag(unbiased=unbiased, per_step=per_step)
-    return Gated(EnergyGate(regularizer, unbiased=unbiased, per_step=per_step))
+    return SimAM(regularizer, unbiased=unbiased, per_step=per_step)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quietspike.core.checks import check_flag, check_frames, check_rates, check_shape, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory
 from quietspike.core.errors import OptionError
-from quietspike.core.layers import SpikingConv, SpikingLinear
+from quietspike.core.layers import SpikingConv, SpikingLinear, mean_spikes
 from quietspike.core.neurons import LIF
 
 
@@ -104,7 +104,7 @@ class Conv3(nn.Module):
         x = frames
         for layer in self.children():
             x = layer(x)
-        return x.mean(0)
+        return mean_spikes(x, 0)
 
 
 conv5 = partial(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quietspike.core.cost import Cost
 from quietspike.core.errors import DataError
+from quietspike.core.kernels.memory import keep_freed_memory
 from quietspike.core.metering import CostMeter
 from quietspike.core.modes import evaluating
 from quietspike.core.recipe import Recipe
@@ -46,7 +47,7 @@ def evaluate(
     Args:
         network: a backbone.
         batches: frames and classes.
-        recipe: its loss.
+        recipe: its loss and precision.
         device: where the network is.
         voting: how the clips of a sample decide on it.
         images: whether frames are still images, as for ``CostMeter``.
@@ -54,12 +55,14 @@ def evaluate(
     Raises:
         DataError: if there is no batch.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     loss, count = 0.0, 0
     clips: list[tuple[Tensor, Tensor]] = []
     with evaluating(network), CostMeter(network, images=images) as meter:
         for frames, labels in batches:
             frames, labels = frames.to(device), labels.to(device)
-            scores = network(frames)
+            scores = recipe.run(network, frames)
             loss += float(recipe.loss_of(scores, labels)) * len(labels)
             clips.append((scores.cpu(), labels.cpu()))
             count += len(labels)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Signal, Site
 from quietspike.core.dropout import StepDropout
+from quietspike.core.kernels.memory import HALVES
+from quietspike.core.norm import PooledNorm
 
 
 class Attend(nn.Module):
@@ -54,6 +57,11 @@ def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
     for module in modules:
         frames = module(frames)
     return frames.reshape(*x.shape[:2], *frames.shape[1:])
+
+
+def mean_spikes(spikes: Tensor, *over: int) -> Tensor:
+    """Mean over dimensions; in float32 where spikes are of half precision, which has too few digits for a rate."""
+    return spikes.mean(over, dtype=torch.float32 if spikes.dtype in HALVES else None)
 
 
 class SpikingConv(nn.Module):
@@ -105,15 +113,14 @@ class SpikingConv(nn.Module):
         self.drop_input, self.drop_spikes = build_dropout(dropout)
         self.input = attend("input", into)
         self.conv = nn.Conv2d(into, out, kernel, stride, padding=kernel // 2, bias=bias)
-        self.norm = nn.BatchNorm2d(out) if norm else nn.Identity()
-        self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
+        self.norm = PooledNorm(out, pool) if norm else nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.current = attend("current", out)
         membrane = Site(f"{name}.membrane", "membrane", 1, out, spatial=True)
         self.neuron = build_neuron(membrane, attention, neuron)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the layer."""
-        current = over_steps(self.input(self.drop_input(x)), self.conv, self.norm, self.pool)
+        current = over_steps(self.input(self.drop_input(x)), self.conv, self.norm)
         spikes: Tensor = self.drop_spikes(self.neuron(self.current(current)))
         return spikes
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from quietspike.core.checks import check_frames, check_positive, check_rate, check_shape, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Site
-from quietspike.core.layers import Attend, build_neuron, over_steps
+from quietspike.core.layers import Attend, build_neuron, mean_spikes, over_steps
 from quietspike.core.neurons import LIF
+from quietspike.core.norm import PooledNorm
 from quietspike.core.stages import add_stages, run_stages
 
 RESIDUAL_SHARE = 0.2
@@ -174,13 +175,13 @@ class MSResNet(nn.Module):
         """Class scores."""
         check_frames(frames, input_shape=self.input_shape, steps=self.steps)
         x = run_stages(self, over_steps(self.input(frames), self.stem))
-        scores: Tensor = self.fc(self.dropout(self.head(x).mean((0, 3, 4))))
+        scores: Tensor = self.fc(self.dropout(mean_spikes(self.head(x), 0, 3, 4)))
         return scores
 
 
-def scaled_norm(channels: int, scale: float) -> nn.BatchNorm2d:
+def scaled_norm(channels: int, scale: float) -> PooledNorm:
     """Batch normalisation whose weights begin with ``scale``."""
-    norm = nn.BatchNorm2d(channels)
+    norm = PooledNorm(channels)
     nn.init.constant_(norm.weight, scale)
     return norm
 

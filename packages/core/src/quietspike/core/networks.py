@@ -57,6 +57,8 @@ def build_network(
 ) -> nn.Module:
     """A fresh network; equal arguments give bitwise equal weights.
 
+    Its convolutions are channels last in memory, in which they are fastest.
+
     Args:
         backbone: ``name`` and options.
         neuron: ``name`` and options; the backbone's own where ``None``.
@@ -71,7 +73,8 @@ def build_network(
         attention.check(find_sites(backbone, neuron, dataset))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
-        return _assemble(backbone, neuron, dataset)(attention=attention)
+        network = _assemble(backbone, neuron, dataset)(attention=attention)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def find_sites(backbone: Mapping[str, Any], neuron: Mapping[str, Any] | None, dataset: EventDataset) -> list[Site]:

@@ -23,6 +23,7 @@ from quietspike.core.checks import check_between, check_flag, check_positive
 from quietspike.core.errors import OptionError, unknown_name
 from quietspike.core.kernels import fused
 from quietspike.core.kernels.firing import fire_all
+from quietspike.core.kernels.memory import HALVES
 from quietspike.core.surrogates import Surrogate
 from quietspike.core.surrogates import surrogate as find_surrogate
 
@@ -32,17 +33,17 @@ StepFunction = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 def unroll(step: StepFunction, current: Tensor) -> Tensor:
-    """Spikes of all steps from rest.
+    """Spikes of all steps from rest, by float32 potentials where currents are of half precision.
 
     Shape:
         [T, B, ...] → the same.
     """
     spikes = []
     state: Tensor | None = None
-    for now in current.unbind(0):
+    for now in (current.float() if current.dtype in HALVES else current).unbind(0):
         spike, state = step(now, state)
         spikes.append(spike)
-    return torch.stack(spikes)
+    return torch.stack(spikes).to(current.dtype)
 
 
 def _known_surrogate(neuron: LIF | PLIF, kind: type, current: Tensor) -> Surrogate | None:

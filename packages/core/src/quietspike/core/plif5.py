@@ -10,7 +10,7 @@ from quietspike.core.checks import check_flag, check_frames, check_rate, check_s
 from quietspike.core.contracts import AttentionFactory, NeuronFactory
 from quietspike.core.dropout import StepDropout
 from quietspike.core.errors import OptionError
-from quietspike.core.layers import SpikingConv, SpikingLinear, over_steps
+from quietspike.core.layers import SpikingConv, SpikingLinear, mean_spikes, over_steps
 from quietspike.core.neurons import PLIF
 
 CONVOLUTIONS = 5
@@ -89,5 +89,4 @@ class PLIF5(nn.Module):
         for number in range(1, CONVOLUTIONS + 1):
             x = over_steps(self.get_submodule(f"block{number}")(x), self.pool)
         spikes = self.fc2(self.dropout(self.fc1(self.dropout(x.flatten(2)))))
-        scores: Tensor = spikes.unflatten(2, (-1, self.voters)).mean((0, 3))
-        return scores
+        return mean_spikes(spikes.unflatten(2, (-1, self.voters)), 0, 3)

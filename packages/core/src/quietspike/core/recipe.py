@@ -17,6 +17,7 @@ from quietspike.core.errors import OptionError, unknown_name
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 Loss = Literal["cross_entropy", "mse"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Recipe:
         loss: ``mse`` between mean spikes and the one-hot class (the papers'), or ``cross_entropy`` of mean spikes.
         label_smoothing: share of ``cross_entropy``'s target that all classes have alike.
         clip_norm: largest gradient norm; none where ``None``.
+        precision: ``float32``, or ``bfloat16``: convolutions, linear layers and what lies between them in bfloat16;
+            weights, potentials, moments and scores stay float32.
 
     Raises:
         OptionError: for a value out of its range.
@@ -59,9 +62,10 @@ class Recipe:
     loss: Loss = "mse"
     label_smoothing: float = 0.0
     clip_norm: float | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for key, kind in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss)):
+        for key, kind in (("optimizer", Optimizer), ("schedule", Schedule), ("loss", Loss), ("precision", Precision)):
             if getattr(self, key) not in get_args(kind):
                 raise unknown_name(key, str(getattr(self, key)), get_args(kind))
         check_whole(epochs=self.epochs, batch_size=self.batch_size)
@@ -81,13 +85,19 @@ class Recipe:
             if share == 1:
                 raise OptionError(f"{key}={share}: must be below 1")
 
+    def run(self, network: nn.Module, frames: Tensor) -> Tensor:
+        """Scores [B, classes] of frames [T, B, C, H, W], at least float32 in every precision."""
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            scores: Tensor = network(frames)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
     def optimize(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimiser over the parameters."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=self.momentum)
+            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=self.momentum, fused=True)
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        return kind(parameters, lr=rate, weight_decay=decay)
+        return kind(parameters, lr=rate, weight_decay=decay, fused=True)
 
     def rate(self, validation_losses: Sequence[float]) -> float:
         """The learning rate of the next epoch, from the validation losses of those before it.

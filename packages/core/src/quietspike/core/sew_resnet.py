@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quietspike.core.checks import check_frames, check_shape, check_wholes
 from quietspike.core.contracts import AttentionFactory, NeuronFactory, Site
 from quietspike.core.integrate_and_fire import integrate_and_fire
-from quietspike.core.layers import Attend, SpikingConv, over_steps
+from quietspike.core.layers import Attend, SpikingConv, mean_spikes, over_steps
 from quietspike.core.stages import add_stages, run_stages
 
 
@@ -113,5 +113,5 @@ class SEWResNet18(nn.Module):
         """Class scores."""
         check_frames(frames, input_shape=self.input_shape, steps=self.steps)
         x = run_stages(self, over_steps(self.stem(frames), self.pool))
-        scores: Tensor = self.fc(x.mean((0, 3, 4)))
+        scores: Tensor = self.fc(mean_spikes(x, 0, 3, 4))
         return scores

@@ -18,6 +18,7 @@ from quietspike.core.contracts import EventDataset
 from quietspike.core.cost import Cost
 from quietspike.core.errors import CheckpointError, OptionError, QuietspikeError
 from quietspike.core.evaluation import evaluate
+from quietspike.core.kernels.memory import keep_freed_memory
 from quietspike.core.recipe import Recipe
 from quietspike.core.seeds import derive_seed
 from quietspike.core.weights import load_tensors, load_weights, save_tensors
@@ -114,7 +115,9 @@ def train(
         CheckpointError: if the checkpoint is damaged, or of another network, recipe, seed or record.
     """
     device = device or torch.device("cpu")
-    network.to(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
     optimizer = recipe.optimize(network.parameters())
     rows: list[EpochRow] = []
     _refuse_single_values(network, dataset, recipe)
@@ -171,14 +174,14 @@ def _train_epoch(
         _seed(device, derive_seed(batches.seed or 0, "dropout", epoch))  # it depends on the epoch, not on the past
         for step, (frames, labels) in enumerate(batches.epoch(epoch), 1):
             frames, labels = frames.to(device), labels.to(device)
-            scores = network(frames)
+            scores = recipe.run(network, frames)
             loss = recipe.loss_of(scores, labels)
             value = loss.item()
             if not math.isfinite(value):
                 raise DivergedError(f"the loss is {value} in epoch {epoch + 1}, step {step}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm or math.inf)
+            norm = _clip(network, recipe.clip_norm)
             if not norm.isfinite():  # seen here alone: a potential that is NaN never fires, so the loss stays finite
                 raise DivergedError(f"the gradient is {norm.item()} in epoch {epoch + 1}, step {step}")
             optimizer.step()
@@ -186,6 +189,13 @@ def _train_epoch(
             right += int((scores.argmax(1) == labels).sum())
             count += len(labels)
     return total / count, right / count
+
+
+def _clip(network: nn.Module, largest: float | None) -> Tensor:
+    """The norm of the gradient, which is cut where it is over what is given."""
+    if largest is not None:
+        return nn.utils.clip_grad_norm_(network.parameters(), largest)
+    return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -215,11 +225,15 @@ def _resume(
     load_weights(network, own, str(path))
     state: dict[int, dict[str, Tensor]] = {}
     try:
+        parameters = list(network.parameters())
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
+                parameter = parameters[int(index)]
+                if tensor.shape == parameter.shape:  # in its order in memory, which a fused optimiser takes as given
+                    tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
                 state.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return [EpochRow.of(row) for row in record["rows"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this version ({type(error).__name__}: {error})") from error

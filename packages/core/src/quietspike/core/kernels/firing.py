@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quietspike.core.kernels.memory import as_rows, dense, like
+from quietspike.core.kernels.memory import as_rows, dense, like, number_of
 from quietspike.core.kernels.threads import over_parts
 from quietspike.core.surrogates import Surrogate
 
@@ -75,9 +75,9 @@ def fire(
 
     x = dense(current)
     spikes = torch.empty_like(x)
-    kernel = firing_cpu.forward_kernel(leak is not None, subtract)
+    part, number = _part(x), number_of(x)
+    kernel = firing_cpu.forward_kernel(leak is not None, subtract, number)
     currents, sent = as_rows(x), as_rows(spikes)
-    part, number = _part(x), currents.dtype.type
     constants = number(decay if leak is None else leak.item()), number(threshold), number(value)
     over_parts(lambda start, stop: kernel(currents, sent, start, stop, part, *constants), currents.shape[1], part)
     return spikes.to(current.dtype)
@@ -102,13 +102,14 @@ def fire_backward(
     x = dense(current)
     g = like(gradient, x)
     out = torch.empty_like(x)
-    kernel = firing_cpu.backward_kernel(leak is not None, subtract, surrogate, detached)
+    part, number = _part(x), number_of(x)
+    kernel = firing_cpu.backward_kernel(leak is not None, subtract, surrogate, detached, number)
     currents, gradients, found = as_rows(x), as_rows(g), as_rows(out)
-    part, number, size = _part(x), currents.dtype.type, currents.shape[1]
+    size = currents.shape[1]
     leaks = np.zeros(-(-size // part))
     constants = number(decay if leak is None else leak.item()), number(threshold), number(value), number(scale)
     over_parts(lambda start, stop: kernel(currents, gradients, found, leaks, start, stop, part, *constants), size, part)
-    return out.to(current.dtype), torch.tensor(leaks.sum(), dtype=x.dtype if leak is None else leak.dtype)
+    return out.to(current.dtype), torch.tensor(leaks.sum(), dtype=torch.float32 if leak is None else leak.dtype)
 
 
 @fire.register_fake

@@ -1,19 +1,24 @@
-"""How tensors lie in memory, as kernels want them: step after step, without gaps."""
+"""How tensors lie in memory, as kernels want them: step after step, without gaps; and that it is used again."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
+import platform
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_HALVES = (torch.float16, torch.bfloat16)
+HALVES = torch.float16, torch.bfloat16
 
 
 def dense(x: Tensor) -> Tensor:
-    """[T, B, ...] whose steps follow one another without gaps, contiguous or channels last; half numbers as float32."""
-    x = x.float() if x.dtype in _HALVES else x
+    """[T, B, ...] whose steps follow one another without gaps, contiguous or channels last; float16 as float32."""
+    x = x.float() if x.dtype == torch.float16 else x
     return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
 
 
@@ -33,5 +38,33 @@ def as_rows(x: Tensor) -> npt.NDArray[Any]:
     """The memory of a dense [T, B, ...] as an array [T, N], which it shares."""
     steps = x.shape[0]
     size = x.numel() // max(steps, 1)
-    rows: npt.NDArray[Any] = torch.as_strided(x.detach(), (steps, size), (size, 1)).numpy()
-    return rows
+    return as_array(torch.as_strided(x.detach(), (steps, size), (size, 1)))
+
+
+def as_array(x: Tensor) -> npt.NDArray[Any]:
+    """The memory of a tensor, which it shares; bfloat16 as the uint16 that kernels know it by."""
+    array: npt.NDArray[Any] = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    return array
+
+
+def number_of(x: Tensor) -> Any:
+    """What kernels compute in for a tensor, ``np.float32`` or ``np.float64``."""
+    return np.float64 if x.dtype == torch.float64 else np.float32
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for what is asked for next, in this process and from now on.
+
+    Otherwise glibc hands large tensors back to the system and asks for fresh pages at each step, whose faults take
+    longer than most layers. Nothing is done on other systems, or where the environment already sets how it allocates.
+    """
+    chosen = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
+    if chosen or platform.libc_ver()[0] != "glibc":
+        return
+    set_option = ctypes.CDLL(None).mallopt
+    set_option(_M_MMAP_MAX, 0)
+    set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

@@ -1,0 +1,61 @@
+"""Batch normalisation of frames with the average pooling that follows it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quietspike.core.kernels import fused
+
+
+class PooledNorm(nn.BatchNorm2d):
+    """Batch normalisation, then average pooling; the parameters, buffers and modes are those of ``nn.BatchNorm2d``.
+
+    Args:
+        channels: C.
+        pool: k, factor of the pooling, 1 for none; odd borders are cut off.
+
+    Shape:
+        [N, C, H, W] → [N, C, H // k, W // k]
+
+    Source:
+        Ioffe and Szegedy 2015, Batch Normalization.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, pool: int = 1) -> None:
+        super().__init__(channels)
+        self.pool = pool
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The frames, normalised by their moments, or in evaluation mode by those of training, and pooled."""
+        learns = torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad)
+        count = input.numel() // max(self.num_features, 1)
+        if not fused(input) or input.dtype == torch.float16 or count < 2 or (learns and not self.training):
+            normed = super().forward(input)
+            return functional.avg_pool2d(normed, self.pool) if self.pool > 1 else normed
+        from quietspike.core.kernels.normalising import normalise, scale_and_pool  # numba takes half a second to import
+
+        if self.training:
+            out, mean, variance = normalise(input, self.weight, self.bias, self.eps, self.pool)
+            self._track(mean, variance, count)
+            return out
+        with torch.no_grad():
+            scale = self.weight / (self.running_var + self.eps).sqrt()
+            return scale_and_pool(input, scale, self.bias - scale * self.running_mean, self.pool)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return f"{self.num_features}, pool={self.pool}"
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Running moments, of which the variance is unbiased; of all batches alike where there is no momentum."""
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), momentum)
