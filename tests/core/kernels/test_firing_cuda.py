@@ -120,5 +120,5 @@ def test_without_triton_it_is_the_plain_twin(gpu, monkeypatch):
 
 @needs_triton
 def test_a_gpu_that_triton_does_not_know_has_the_plain_twin(gpu, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
     assert not kernels.fused(on_gpu(4, 2), triton=True)
