@@ -52,7 +52,12 @@ def _known_surrogate(neuron: LIF | PLIF, kind: type, current: Tensor) -> Surroga
     ``None`` where something acts on U, the step or the surrogate is another's, or no kernel is to be used.
     """
     spike = neuron.spike
-    if type(neuron) is kind and neuron.membrane is None and isinstance(spike, Surrogate) and fused(current):
+    if (
+        type(neuron) is kind
+        and neuron.membrane is None
+        and isinstance(spike, Surrogate)
+        and fused(current, triton=True)
+    ):
         return spike
     return None
 

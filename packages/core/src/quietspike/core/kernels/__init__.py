@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,12 @@ from quietspike.core.errors import look_up
 
 VARIABLE = "QUIETSPIKE_KERNELS"
 CHOICES = {"auto": True, "reference": False}
+
+GPU_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+"""Numbers that kernels on GPUs take. Triton hands constants over as float32, too short for float64."""
+
+OLDEST_GPU = (8, 0)
+"""Compute capability that Triton's README asks for; Triton 3.2 fails to compile bfloat16 for those before it."""
 
 _off: ContextVar[bool] = ContextVar("off", default=False)
 
@@ -31,10 +39,14 @@ def reference() -> Iterator[None]:
         _off.reset(token)
 
 
-def fused(x: Tensor) -> bool:
+def fused(x: Tensor, *, triton: bool = False) -> bool:
     """Whether kernels are to be used for what is computed from x, and there are any for where it lies.
 
     Not while ``torch.compile`` looks: it makes kernels of its own from the plain twins.
+
+    Args:
+        x: on a CPU, of any floating type; or on a GPU, where float64 is left to the plain twins.
+        triton: whether there are kernels for GPUs, too.
 
     Raises:
         UnknownNameError: if the environment names something else.
@@ -42,4 +54,18 @@ def fused(x: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     chosen = look_up(VARIABLE, os.environ.get(VARIABLE, "auto"), CHOICES)
-    return chosen and not _off.get() and x.device.type == "cpu" and x.dtype.is_floating_point
+    if not chosen or _off.get():
+        return False
+    if x.device.type == "cuda":
+        return triton and x.dtype in GPU_TYPES and _runs_triton(x.device)
+    return x.device.type == "cpu" and x.dtype.is_floating_point
+
+
+@functools.cache
+def _runs_triton(device: torch.device) -> bool:
+    """Whether Triton is there, and compiles for a GPU; asked only where there is one, so that no other loads it."""
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return False
+    return torch.cuda.get_device_capability(device) >= OLDEST_GPU

@@ -112,6 +112,22 @@ def fire_backward(
     return out.to(current.dtype), torch.tensor(leaks.sum(), dtype=torch.float32 if leak is None else leak.dtype)
 
 
+@fire.register_kernel("cuda")
+def fire_on_gpu(*given: Any) -> Tensor:
+    """``fire`` in Triton; on AMD's GPUs as well, which PyTorch calls cuda, too."""
+    from quietspike.core.kernels import firing_cuda  # Triton is needed, and there, where there is a GPU
+
+    return firing_cuda.fire(*given)
+
+
+@fire_backward.register_kernel("cuda")
+def fire_backward_on_gpu(*given: Any) -> tuple[Tensor, Tensor]:
+    """``fire_backward`` in Triton."""
+    from quietspike.core.kernels import firing_cuda
+
+    return firing_cuda.fire_backward(*given)
+
+
 @fire.register_fake
 def _(current: Tensor, *constants: Any) -> Tensor:
     return torch.empty_like(current)
