@@ -2,10 +2,10 @@
 
     pip install --no-deps -r benchmarks/requirements.txt; python benchmarks/training_step.py --steps 16 --batch 4
 
-Two threads. The floor is what no implementation saves: the convolutions and linear layers, forward and backward, channels
-last; ours and SpikingJelly's steps are forward, loss, backward and Adam. All take turns in one process, whose freed
-memory is kept (``keep_freed_memory``, as in ``train``), which helps all of them; ``--default-allocator`` leaves it as it
-is. Memory is the growth of a fresh process's peak over three steps.
+Two threads. The floor is what no implementation saves: the convolutions and linear layers, forward and backward,
+channels last; ours and SpikingJelly's steps are forward, loss, backward and Adam. All take turns in one process, whose
+freed memory is kept (``keep_freed_memory``, as in ``train``), which helps all of them; ``--default-allocator`` leaves
+it as it is. Memory is the growth of a fresh process's peak over three steps.
 """
 
 from __future__ import annotations
