@@ -1,6 +1,5 @@
 """Networks that run event-driven against the same networks as they are."""
 
-import copy
 import threading
 
 import hypothesis.strategies as st
@@ -190,15 +189,34 @@ def test_mistakes_are_torchs():
 
 def test_nothing_is_left_after_an_exception():
     network, frames = trained("conv3", size=(8, 8)), bits(3, 2, 2, 8, 8).double()
-    before = copy.deepcopy(network)
-    with pytest.raises(ZeroDivisionError), torch.no_grad(), event_driven(network, measure=False) as layers:
-        network(frames)
+    before = {name: set(vars(module)) for name, module in network.named_modules()}
+
+    def fail(module, inputs, output):
         raise ZeroDivisionError
-    assert {name: set(vars(module)) for name, module in network.named_modules()} == {
-        name: set(vars(module)) for name, module in before.named_modules()
+
+    handle = network.block3.norm.register_forward_hook(fail)
+    with torch.no_grad(), event_driven(network, measure=False) as layers:
+        with pytest.raises(ZeroDivisionError):
+            network(frames)
+        handle.remove()
+        raised = {name: layer.chosen for name, layer in layers.items()}
+    assert raised == {
+        "block1.conv": True,
+        "block2.conv": True,
+        "block3.conv": None,
+        "fc1.linear": None,
+        "fc2.linear": None,
     }
-    for layer in layers.values():
-        layer.chosen = None
+    with torch.no_grad():
+        network(frames)
+    assert {name: layer.chosen for name, layer in layers.items()} == raised
+    assert {name: set(vars(module)) for name, module in network.named_modules()} == before
+
+
+def test_an_exception_ends_the_block_like_its_end():
+    network, frames = trained("conv3", size=(8, 8)), bits(3, 2, 2, 8, 8).double()
+    with pytest.raises(ZeroDivisionError), event_driven(network, measure=False) as layers:
+        raise ZeroDivisionError
     with torch.no_grad():
         network(frames)
     assert not any(layer.chosen for layer in layers.values())
