@@ -1,4 +1,9 @@
-"""Inference whose time falls with the spikes."""
+"""Inference whose time falls with the spikes.
+
+Training, ``evaluate`` and the searches do not use it by themselves: what is faster is decided by the clock, so a run
+repeated would round differently, a potential at the threshold would spike or not, and its metrics would not be the same
+bit for bit. Whoever wants it opens the block: ``with event_driven(network): evaluate(network, ...)``.
+"""
 
 from __future__ import annotations
 
