@@ -298,7 +298,7 @@ def test_a_deferred_result_says_what_it_is():
 
 @pytest.mark.parametrize("faster", [False, True])
 def test_what_was_faster_is_taken(faster, monkeypatch):
-    network, frames = trained("conv3", size=(8, 8)), bits(3, 4, 2, 8, 8).double()
+    network, frames = trained("conv3", size=(8, 8)), bits(3, 6, 2, 8, 8).double()
     expected, cost = shown(network, frames)
     asked = []
     monkeypatch.setattr(choice, "LEAST_MACS", 0)
@@ -308,7 +308,7 @@ def test_what_was_faster_is_taken(faster, monkeypatch):
             scores, found = shown(network, frames)
             torch.testing.assert_close(scores, expected, rtol=0, atol=1e-9)
             assert found == cost
-    assert asked == [3, 3, 3, 12, 12]
+    assert asked == [3, 3, 3, 18, 18]
     assert [layer.chosen for layer in layers.values()] == [faster] * 5
 
 
@@ -330,8 +330,8 @@ def test_little_work_is_not_measured(monkeypatch):
 
 
 def test_a_sample_is_spread_over_the_steps_and_lies_as_the_whole():
-    x = torch.arange(12.0)[:, None, None, None].expand(12, 3, 4, 5)
-    assert choice.sample(x)[:, 0, 0, 0].tolist() == [0, 4, 8]
+    x = torch.arange(20.0)[:, None, None, None].expand(20, 3, 4, 5)
+    assert choice.sample(x)[:, 0, 0, 0].tolist() == [0, 8, 16]
     last = x.contiguous(memory_format=torch.channels_last)
     assert choice.sample(last).is_contiguous(memory_format=torch.channels_last)
     assert len(choice.sample(x[:7])) == 7

@@ -17,7 +17,7 @@ from quietspike.core.kernels import events, fused
 LEAST_MACS = 2**22
 """Of a call that is measured; a smaller one is over before that would pay, and stays dense."""
 
-SHARE = 4
+SHARE = 8
 """Every so manieth frame of a convolution's batch is measured, so that early and late steps are seen."""
 
 ROUNDS = 2

@@ -19,7 +19,7 @@ from quietspike.core.kernels.threads import over_parts
 Array: TypeAlias = npt.NDArray[Any]
 Pair: TypeAlias = tuple[int, int]
 
-BANDS = 8
+BANDS = 4
 """That a thread gets at least, where there are rows enough: a quiet one's share is then like a loud one's."""
 
 TYPES = (torch.float32, torch.float64)
@@ -66,12 +66,10 @@ def gather(x: Tensor, rows: Rows) -> Tensor:
     from quietspike.core.kernels import events_cpu  # numba takes half a second to import
 
     seen: Array = x.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    frames, (height, width) = (
-        len(seen),
-        (
-            (size + 2 * pad - extent) // step + 1
-            for size, pad, extent, step in zip(seen.shape[1:3], rows.padding, rows.kernel, rows.stride, strict=True)
-        ),
+    frames = len(seen)
+    height, width = (
+        (size + 2 * pad - extent) // step + 1
+        for size, pad, extent, step in zip(seen.shape[1:3], rows.padding, rows.kernel, rows.stride, strict=True)
     )
     out = torch.empty((frames, height, width, len(rows.bias)), dtype=x.dtype)
     lanes = torch.get_num_threads()
