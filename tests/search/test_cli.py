@@ -286,6 +286,18 @@ def test_evaluation_against_a_base_gives_the_ratio_of_energies(weights, tmp_path
     assert float(told["rEE = E_Base / E_Att"]) == pytest.approx(energies[0] / energies[1], abs=2e-3)
 
 
+def test_evaluation_shows_how_far_event_driven_inference_agrees(weights, say):
+    plain = say("evaluate", weights)[1]
+    code, lines, err = say("evaluate", "--event-driven", weights)
+    assert (code, err) == (0, [])
+    assert lines[:-1] == plain
+    accuracy = re.search(r"accuracy (\S+),", plain[0])[1]
+    expected = (
+        rf"event-driven in \d of 5 layers: accuracy {accuracy}, dense {accuracy}; spikes differ by 0\.0e\+00 of them"
+    )
+    assert re.fullmatch(expected, lines[-1]), lines[-1]
+
+
 def test_evaluation_of_other_splits_and_data(weights, say):
     figures = {
         words: "\n".join(say("evaluate", weights, *words)[1])

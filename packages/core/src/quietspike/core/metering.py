@@ -111,12 +111,12 @@ def is_neuron(module: nn.Module) -> bool:
 
 def neuron_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Neuron layers by path, as the network was built; what is inside attention or inside a neuron is none."""
-    for name, module in _outermost(network):
+    for name, module in outermost(network):
         if module is not network and is_neuron(module):
             yield name, module
 
 
-def _outermost(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def outermost(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules by path, without those inside attention, synapses and neurons."""
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
@@ -129,7 +129,7 @@ def _outermost(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _tallies(network: nn.Module, images: bool) -> Iterator[tuple[str, Tally]]:
     """The modules whose cost is counted, by path, and not what is inside them."""
     neurons = dict(neuron_layers(network))
-    for name, module in _outermost(network):
+    for name, module in outermost(network):
         if isinstance(module, Attend):
             yield from _attention(name, module)
         elif name in neurons:

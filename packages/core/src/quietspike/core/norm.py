@@ -9,6 +9,16 @@ from torch.nn import functional
 from quietspike.core.kernels import fused
 
 
+def affine(
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """What normalisation by known moments multiplies each channel by, and adds to it; all [C]."""
+    scale = torch.rsqrt(variance + epsilon)
+    scale = scale if weight is None else scale * weight
+    shift = -scale * mean
+    return scale, shift if bias is None else shift + bias
+
+
 class PooledNorm(nn.BatchNorm2d):
     """Batch normalisation, then average pooling; the parameters, buffers and modes are those of ``nn.BatchNorm2d``.
 
@@ -45,8 +55,8 @@ class PooledNorm(nn.BatchNorm2d):
             self._track(mean, variance, count)
             return out
         with torch.no_grad():
-            scale = self.weight / (self.running_var + self.eps).sqrt()
-            return scale_and_pool(input, scale, self.bias - scale * self.running_mean, self.pool)
+            moments = self.running_mean, self.running_var
+            return scale_and_pool(input, *affine(*moments, self.weight, self.bias, self.eps), self.pool)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

@@ -163,6 +163,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     evaluate.add_argument("--split", default="test", help="train, validation or test")
     evaluate.add_argument("--base", type=Path, help="weights of the same network without attention, for rEE")
+    events = "measure once more with the synapses of active inputs alone, and compare (CPU)"
+    evaluate.add_argument("--event-driven", action="store_true", help=events)
     analyse = add("analyse", _analyse, "Draw the papers' figures of trained weights", experiment=False)
     analyse.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     analyse.add_argument("--split", default="test", help="train, validation or test")
@@ -214,7 +216,8 @@ def _evaluate(options: argparse.Namespace, overrides: Sequence[str], console: Co
     from quietspike.search.single import evaluate_weights
 
     _check_split(options.split)
-    evaluate_weights(options.weights, overrides, options.split, console, options.base)
+    own = {"base": options.base, "events": options.event_driven}
+    evaluate_weights(options.weights, overrides, options.split, console, **own)
     return 0
 
 

@@ -15,6 +15,7 @@ from quietspike.core.contracts import SplitName
 from quietspike.core.cost import E_MAC, Cost
 from quietspike.core.errors import unknown_name
 from quietspike.core.evaluation import Evaluation, evaluate
+from quietspike.core.event_driven import event_driven
 from quietspike.core.networks import find_sites
 from quietspike.core.training import EpochRow, resolve_device
 from quietspike.search.config import Experiment
@@ -116,7 +117,13 @@ def epoch_text(row: EpochRow) -> str:
 
 
 def evaluate_weights(
-    path: Path, overrides: Sequence[str], split: SplitName, console: Console, base: Path | None = None
+    path: Path,
+    overrides: Sequence[str],
+    split: SplitName,
+    console: Console,
+    base: Path | None = None,
+    *,
+    events: bool = False,
 ) -> Evaluation:
     """Measure a weights file on a split of its experiment's data and print the cost, layer by layer.
 
@@ -126,6 +133,8 @@ def evaluate_weights(
         split: which samples.
         console: where to print.
         base: weights of the same network without attention, which rEE is against.
+        events: measure once more, event-driven, and print how far that agrees; it changes nothing in what is returned,
+            which is the same at every call.
 
     Raises:
         QuietspikeError: if a file is damaged, no weights of quietspike, or does not fit its own record.
@@ -137,6 +146,12 @@ def evaluate_weights(
     console.print(summary, highlight=False, markup=False)
     console.print(cost_table(shown.cost), markup=False)
     console.print(rate_table(shown.cost, without), markup=False)
+    if events:
+        with event_driven(weights.network) as layers:
+            gathered = _measure(weights, split)
+        chosen = sum(layer.chosen is True for layer in layers.values())
+        summary = f"event-driven in {chosen} of {len(layers)} layers: {agreement(gathered, shown)}"
+        console.print(summary, highlight=False, markup=False)
     return shown
 
 
@@ -144,6 +159,13 @@ def _measure(weights: OpenedWeights, split: SplitName) -> Evaluation:
     recipe = weights.experiment.train
     batches = Batches(weights.dataset.split(split), recipe.batch_size)
     return evaluate(weights.network, batches.epoch(), recipe, weights.device, batches.voting, images=batches.images)
+
+
+def agreement(one: Evaluation, other: Evaluation) -> str:
+    """How far two measurements of the same weights agree."""
+    few, many = sorted((one.cost.spikes, other.cost.spikes))
+    apart = (many - few) / many if many else 0.0
+    return f"accuracy {one.accuracy:.4f}, dense {other.accuracy:.4f}; spikes differ by {apart:.1e} of them"
 
 
 def rate_table(cost: Cost, base: Cost | None = None) -> Table:

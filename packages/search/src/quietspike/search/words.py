@@ -12,7 +12,7 @@ ANYWHERE = ("--help", "--version")
 OWN_FLAGS = {
     "train": ("--placement",),
     "reproduce": ("--row",),
-    "evaluate": ("--split", "--base"),
+    "evaluate": ("--split", "--base", "--event-driven"),
     "analyse": ("--split", "--output", "--layer", "--step"),
     "ui": ("--port",),
 }
