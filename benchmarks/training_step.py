@@ -3,9 +3,9 @@
     pip install --no-deps -r benchmarks/requirements.txt; python benchmarks/training_step.py --steps 16 --batch 4
 
 Two threads. The floor is what no implementation saves: the convolutions and linear layers, forward and backward,
-channels last; ours and SpikingJelly's steps are forward, loss, backward and Adam. All take turns in one process, whose
-freed memory is kept (``keep_freed_memory``, as in ``train``), which helps all of them; ``--default-allocator`` leaves
-it as it is. Memory is the growth of a fresh process's peak over three steps.
+channels last; ours and SpikingJelly's steps are forward, loss, backward and Adam. All take turns. The floor and ours
+run in one process, whose freed memory is kept as in ``train``, which helps both; SpikingJelly in one of its own, as it
+comes, and once more in ours. Memory is the growth of a fresh process's peak over three steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
-from timing import best_seconds
+from timing import Apart, best_seconds
 from torch import nn
 
 from quietspike.core import Placement, list_sites
@@ -84,6 +84,12 @@ def theirs(steps, batch, attention):
     return training(network, torch.optim.Adam(network.parameters()), steps, batch, Recipe(), run)
 
 
+def peers(steps, batch):
+    """The steps of SpikingJelly's networks by attention."""
+    torch.set_num_threads(2)
+    return {name: theirs(steps, batch, name) for name in THEIRS}
+
+
 def fires():
     """U = 0.3 H + X, fires at 0.3, reset to 0."""
     return neuron.LIFNode(
@@ -112,6 +118,8 @@ def peak(build, *arguments):
 
 def _peak_here(build, arguments):
     torch.set_num_threads(2)
+    if build is ours:
+        keep_freed_memory()  # as in train
     torch.randn(64, 64) @ torch.randn(64, 64)
     before = highest()
     step = build(*arguments)
@@ -132,24 +140,28 @@ def main():
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--default-allocator", action="store_true")
     options = parser.parse_args()
     shape = options.steps, options.batch
     torch.set_num_threads(2)
-    if not options.default_allocator:
-        keep_freed_memory()
+    keep_freed_memory()
     runs = {("floor", precision): floor(*shape, precision) for precision in PRECISIONS}
     runs |= {(name, precision): ours(*shape, name, precision) for name in VARIANTS for precision in PRECISIONS}
-    runs |= {("theirs", name): theirs(*shape, name) for name in THEIRS}
+    apart = Apart(peers, *shape)
+    runs |= {("theirs", name): apart.run(name) for name in THEIRS}
+    runs |= {("kept", name): run for name, run in peers(*shape).items()}
     seconds = best_seconds(runs, options.rounds)
     print(f"T = {shape[0]}, B = {shape[1]}; best of {options.rounds} rounds, ms")
-    print(f"{'':8} {'':10} {'ms':>7} {'floor':>7} {'ratio':>6} {'SpikingJelly':>13} {'ratio':>6}")
+    columns = ("ms", "floor", "ratio", "SpikingJelly", "ratio", "memory kept", "ratio")
+    print(" " * 19 + "".join(f"{column:>13}" for column in columns))
     for name in VARIANTS:
         for precision in PRECISIONS:
-            own, least = seconds[name, precision], seconds["floor", precision]
-            peer = seconds.get(("theirs", name))
-            shown = f"{1e3 * peer:13.0f} {peer / own:6.2f}" if peer else f"{'—':>13} {'—':>6}"
-            print(f"{name:8} {precision:10} {1e3 * own:7.0f} {1e3 * least:7.0f} {own / least:6.2f} {shown}")
+            own, least = 1e3 * seconds[name, precision], 1e3 * seconds["floor", precision]
+            row = [own, least, own / least]
+            for way in ("theirs", "kept"):
+                if (way, name) in seconds:
+                    peer = 1e3 * seconds[way, name]
+                    row += [peer, peer / own]
+            print(f"{name:8} {precision:10}" + "".join(f"{value:13.4g}" for value in row))
     print("peak memory of a step, MiB")
     for name in VARIANTS:
         own = [f"{precision} {peak(ours, *shape, name, precision):.0f}" for precision in PRECISIONS]

@@ -19,10 +19,10 @@ from quietspike.core.kernels.memory import as_rows, dense, like, number_of
 from quietspike.core.kernels.threads import over_parts
 from quietspike.core.surrogates import Surrogate
 
-SCRATCH = 2**19
+SCRATCH = 2**20
 """Bytes of the potentials that a part keeps, so that they stay in the processor's cache."""
 
-SHORTEST, LONGEST = 256, 8192
+SHORTEST, LONGEST = 256, 16384
 """Neurons of a part: enough for long runs of memory, and no more than that takes."""
 
 

@@ -57,14 +57,25 @@ def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is asked for next, in this process and from now on.
 
     Otherwise glibc hands large tensors back to the system and asks for fresh pages at each step, whose faults take
-    longer than most layers. Nothing is done on other systems, or where the environment already sets how it allocates.
+    longer than many layers. What it will need is taken, as addresses alone, where the system may use huge pages.
+    Nothing is done on other systems, or where the environment already says how to allocate.
     """
     chosen = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
     if chosen or platform.libc_ver()[0] != "glibc":
         return
-    set_option = ctypes.CDLL(None).mallopt
-    set_option(_M_MMAP_MAX, 0)
-    set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    start = libc.malloc(size)
+    if start is not None:
+        first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
+        libc.madvise(first, (start + size - first) // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+        libc.free(start)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_MADV_HUGEPAGE, _HUGE_PAGE = 14, 2**21
