@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quietspike.core.contracts import AttentionMacs
 from quietspike.core.cost import E_AC, E_MAC, Kind, LayerCost
+from quietspike.core.kernels.counting import count_inputs, count_steps
 from quietspike.core.layers import Attend
 from quietspike.core.modes import evaluating
 
@@ -71,7 +72,7 @@ class NeuronTally(Tally):
         """
         if again:
             raise ValueError(f"{self.name} runs twice in one pass: each place needs a neuron layer of its own")
-        counts = output.detach().count_nonzero(dim=tuple(range(1, output.dim())))
+        counts = count_steps(output.detach())
         self.spikes = counts if self.spikes is None else self.spikes + counts
         self.neurons, self.spatial = output[0, 0].numel(), output.dim() == 5
 
@@ -120,19 +121,17 @@ class SynapseTally(Tally):
     def add(self, x: Tensor, output: Any, *, sensed: bool, again: bool) -> None:
         """Count what the inputs that are not zero meet."""
         x = x.detach()
-        active = x != 0
+        fan_out: Tensor | int
         if isinstance(self.synapses, nn.Conv2d):
             size = (x.shape[-2], x.shape[-1])
             if size not in self._fan_out:
                 self._fan_out[size] = _fan_out(self.synapses, *size)
-            at = active.sum((0, 1))  # a position's fan-out is the same for every channel
-            nonzero, operations = at.sum(), (at * self._fan_out[size]).sum()
+            fan_out = self._fan_out[size]  # a position's is the same for every channel
         else:
-            nonzero = active.sum()
-            operations = nonzero * self.synapses.out_features
+            fan_out = self.synapses.out_features
+        nonzero, operations, graded = count_inputs(x, fan_out)
         if sensed and self.images:
             nonzero = torch.full_like(nonzero, x.numel())
-        graded = (active & (x != 1)).any()
         if self.nonzero is None or self.operations is None or self.graded is None:
             self.nonzero, self.operations, self.graded = nonzero, operations, graded
         else:
