@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from quietspike.core import QuietspikeError
-from quietspike.search.allocation import keep_freed_memory
+from quietspike.core.kernels.memory import keep_freed_memory
 
 Watch = Callable[[], None]
 """Called now and then by the driver, to show progress."""
