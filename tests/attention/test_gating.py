@@ -178,3 +178,23 @@ def test_the_kernels_are_what_runs(monkeypatch):
     assert build("tcsa", shape)(features(*shape)).eq(7).all()
     with reference():
         assert not build("tcsa", shape)(features(*shape)).eq(7).any()
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_features_that_are_changed_before_the_gradient_are_noticed(name):
+    shape = (4, 2, 6, 5, 7)
+    x = features(*shape).requires_grad_()
+    changed = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+    out = build(name, shape)(changed)
+    changed.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_wholly_in_bfloat16_it_is_the_plain_twin(name):
+    shape = (4, 2, 6, 5, 7)
+    module, x = build(name, shape, dtype=torch.bfloat16), features(*shape, dtype=torch.bfloat16)
+    with reference():
+        expected = module(x)
+    assert torch.equal(module(x), expected)

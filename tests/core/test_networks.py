@@ -10,6 +10,8 @@ from quietspike.core.conv3 import Conv3
 from quietspike.core.errors import PluginError
 from quietspike.core.networks import build_network, build_plugin, find_sites
 from quietspike.core.neurons import LIF, PLIF
+from quietspike.core.recipe import Recipe
+from quietspike.core.training import train
 
 SMALL = {"name": "conv3", "widths": [4, 4, 4], "hidden": [12]}
 
@@ -168,3 +170,17 @@ def test_what_a_plugin_refuses_is_labelled_with_its_name(register):
     register(NEURONS, "choosy", choosy)
     with pytest.raises(OptionError, match=r"^neurons: choosy: size 3 is too small$"):
         build_plugin(NEURONS, {"name": "choosy", "size": 3})
+
+
+def test_attention_with_weights_of_any_rank_is_trained(toy, build):
+    class Rank5(nn.Module):
+        def __init__(self, site):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, 1, site.channels, 1, 1))
+
+        def forward(self, x):
+            return self.weight * x
+
+    network = build(lambda site: Rank5(site) if site.name == "block1.current" else nn.Identity())
+    assert network.block1.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert len(list(train(network, toy, Recipe(epochs=1, batch_size=12), seed=0))) == 1

@@ -115,3 +115,12 @@ def test_every_backbone_runs_with_and_without_kernels(name):
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UnknownNameError, match="precision: no 'bfloat61'; did you mean 'bfloat16'"):
         Recipe(precision="bfloat61")
+
+
+@pytest.mark.parametrize("name", ["conv3", "ms_resnet18", "sew_resnet18"])
+def test_a_network_wholly_in_bfloat16_runs(name):
+    torch.manual_seed(0)
+    network = BACKBONES.get(name)(input_shape=(2, 32, 32), steps=2, classes=3).bfloat16().eval()
+    with torch.no_grad():
+        scores = network((torch.rand(2, 2, 2, 32, 32) < 0.3).bfloat16())
+    assert scores.isfinite().all()

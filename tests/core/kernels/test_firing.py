@@ -1,6 +1,8 @@
 """The operator of leaky neurons against the neurons' own step, called T times."""
 
 import os
+import subprocess
+import sys
 
 import hypothesis.strategies as st
 import pytest
@@ -193,3 +195,26 @@ def test_it_works_in_a_process_that_was_forked():
         assert os.read(reader, 1) == b"1"
     finally:
         torch.set_num_threads(threads)
+
+
+COMPILED = """
+import sys, torch
+from quietspike.core.kernels import firing_cpu
+from quietspike.core.neurons import LIF
+x = torch.zeros(2, 1, 3, requires_grad=True)
+LIF()(x).sum().backward()
+import numpy as np
+kernels = firing_cpu.forward_kernel(False, False, np.float32), firing_cpu.backward_kernel(
+    False, False, "rectangular", False, np.float32
+)
+print(*(sum(kernel.stats.cache_hits.values()) for kernel in kernels))
+"""
+
+
+def test_what_was_compiled_is_found_by_the_next_process(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert [process.stdout.split() for process in found] == [["0", "0"], ["1", "1"]]

@@ -53,4 +53,4 @@ def test_large_blocks_that_were_freed_are_used_again(mebibytes):
 def test_elsewhere_it_does_nothing(monkeypatch):
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("asked for the C library"))
-    memory.keep_freed_memory.__wrapped__()
+    memory._keep_freed_memory.__wrapped__()

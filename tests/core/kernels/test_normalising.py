@@ -1,6 +1,7 @@
 """Batch normalisation with pooling in few passes, against torch's own layers one after the other."""
 
 import copy
+import re
 
 import hypothesis.strategies as st
 import pytest
@@ -110,3 +111,40 @@ def test_a_second_derivative_is_refused():
     (first,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 5), (2, 8, 5, 5), (2, 4, 1, 5), (4, 5, 5)])
+@pytest.mark.parametrize("training", [False, True])
+def test_frames_that_do_not_fit_are_refused_as_by_torch(shape, training):
+    ours, theirs = layers(4, 2)
+    with torch.no_grad(), pytest.raises((RuntimeError, ValueError)) as expected:
+        theirs.train(training)(numbers(*shape))
+    with torch.no_grad(), pytest.raises(expected.type, match=re.escape(str(expected.value))):
+        ours.train(training)(numbers(*shape))
+
+
+def test_one_far_value_costs_no_digits():
+    x = numbers(32, 1, 64, 64, dtype=torch.float32)
+    x[0, 0, 0, 0] = 1e4
+    ours, theirs = layers(1, 1, torch.float32)
+    with torch.no_grad():
+        exact = theirs.double()(x.double())
+        assert float((ours(x) - exact).abs().max() / exact.abs().max()) < 1e-6
+
+
+def test_a_bias_alone_learns_in_evaluation_mode():
+    ours, theirs = layers(3, 2)
+    x, gradients = numbers(2, 3, 6, 6), []
+    for layer, bias in ((ours, ours.bias), (theirs, theirs[0].bias)):
+        for parameter in layer.parameters():
+            parameter.requires_grad_(parameter is bias)
+        (gradient,) = torch.autograd.grad(layer.eval()(x).sum(), bias)
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_sees_the_plain_twin():
+    ours, x = PooledNorm(4, 2).eval(), torch.randn(2, 4, 6, 6)
+    traced = torch.jit.trace(ours, x)
+    torch.testing.assert_close(traced(x + 1), ours(x + 1))

@@ -20,7 +20,7 @@ from quietspike.attention.selection import Selection
 from quietspike.attention.spatial import map_convolution
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_between, check_flag, check_whole
-from quietspike.core.kernels import fused
+from quietspike.core.kernels import fused, weights_fit
 
 
 class ASA(nn.Module):
@@ -70,7 +70,9 @@ class ASA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
-        if fused(x) and not self.selection.trainable:  # else a gradient reaches the mask, which kernels do not give
+        if (
+            fused(x) and weights_fit(self) and not self.selection.trainable
+        ):  # else a gradient reaches the mask, which kernels do not give
             with torch.autocast(x.device.type, enabled=False):
                 return self._gate_at_once(x)
         selected: Tensor = self.selection(x)

@@ -126,6 +126,7 @@ class _Planes(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, features: Features) -> tuple[Tensor, ...]:
         means, maxima, ties = np.empty((3, *features.planes.shape[1:]), features.planes.dtype)
         features.over_planes(kernels.plane_statistics, means, maxima, ties)
+        ctx.save_for_backward(x)  # so that torch sees where it was changed meanwhile
         ctx.features, ctx.maxima, ctx.ties = features, maxima, ties
         found = tuple(map(torch.from_numpy, (means, maxima, ties)))
         ctx.mark_non_differentiable(found[2])
@@ -135,6 +136,7 @@ class _Planes(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None]:
         features: Features = ctx.features
+        _ = ctx.saved_tensors
         by_mean, by_max = map(features.small, given[:2])
         every = by_mean / features.memory.shape[2]
         return features.gradient_of_features(every, ctx.maxima, by_max / ctx.ties), None
@@ -146,6 +148,8 @@ class _Places(torch.autograd.Function):
         ctx: Any, x: Tensor | None, planes: Tensor | None, features: Features, per_step: bool
     ) -> tuple[Tensor, ...]:
         steps, batch, _, height, width = features.shape
+        if x is not None:
+            ctx.save_for_backward(x)
         if planes is not None:
             features.planes = features.small(planes)
         maps = steps if per_step else 1
@@ -161,6 +165,7 @@ class _Places(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         features: Features = ctx.features
+        _ = ctx.saved_tensors
         by_mean, by_max = (features.small(gradient).reshape(ctx.ties.shape) for gradient in given)
         features.of_place_means, features.of_place_maxima = by_mean / ctx.summed, by_max / ctx.ties
         if ctx.needs_input_grad[1]:

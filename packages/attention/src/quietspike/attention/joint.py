@@ -19,7 +19,7 @@ from quietspike.attention.spatial import SpatialGate
 from quietspike.attention.temporal import TemporalGate
 from quietspike.core import AttentionMacs, Site
 from quietspike.core.checks import check_flag, check_whole
-from quietspike.core.kernels import fused
+from quietspike.core.kernels import fused, weights_fit
 
 
 class MultiDimensionalAttention(nn.Module):
@@ -64,7 +64,7 @@ class MultiDimensionalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated features."""
-        if x.dim() == 5 and fused(x):
+        if x.dim() == 5 and fused(x) and weights_fit(self):
             with torch.autocast(x.device.type, enabled=False):  # weights are few; they are computed in float32
                 return self._gate_at_once(x)
         for gate in self.gates():

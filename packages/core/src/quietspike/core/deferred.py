@@ -64,7 +64,7 @@ class Deferred(Tensor):
         if func in DESCRIPTIONS:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **named)
-        if func in _FOLLOWERS and isinstance(args[0], Deferred):
+        if func in _FOLLOWERS and args and isinstance(args[0], Deferred):
             x, chain = args[0].x, _FOLLOWERS[func](args[0].chain, *args[1:], **named)
             if chain is not None and min(chain.size(*x.shape[2:])) > 0:  # torch says what is wrong with others
                 return cls.of(x, chain, args[0].compute)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from quietspike.core.deferred import Deferred
@@ -59,7 +60,7 @@ def event_driven(network: nn.Module, *, measure: bool = True) -> Iterator[Mappin
     layers = {
         name: EventLayer(module, in_a_row=id(module) in in_a_row, measure=measure)
         for name, module in outermost(network)
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, nn.Conv2d | nn.Linear) and not is_parametrized(module)
     }
     with _Synapses({id(layer.module.weight): layer for layer in layers.values()}):
         yield layers

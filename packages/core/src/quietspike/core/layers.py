@@ -47,6 +47,14 @@ def build_dropout(rate: float) -> tuple[nn.Module, nn.Module]:
     return (nn.Dropout(rate), StepDropout(rate)) if rate > 0 else (nn.Identity(), nn.Identity())
 
 
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network, whose convolutions have their weights channels last in memory, in which they are fastest."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def over_steps(x: Tensor, *modules: nn.Module) -> Tensor:
     """Apply modules for single frames, one after the other, to every step.
 

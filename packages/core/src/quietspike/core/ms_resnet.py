@@ -175,7 +175,7 @@ class MSResNet(nn.Module):
         """Class scores."""
         check_frames(frames, input_shape=self.input_shape, steps=self.steps)
         x = run_stages(self, over_steps(self.input(frames), self.stem))
-        scores: Tensor = self.fc(self.dropout(mean_spikes(self.head(x), 0, 3, 4)))
+        scores: Tensor = self.fc(self.dropout(mean_spikes(self.head(x), 0, 3, 4).to(self.fc.weight.dtype)))
         return scores
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from quietspike.core.choice import check_options
 from quietspike.core.contracts import AttentionFactory, EventDataset, Site
 from quietspike.core.errors import OptionError, PluginError, QuietspikeError
+from quietspike.core.layers import channels_last
 from quietspike.core.placement import Placement, list_sites
 from quietspike.core.registry import BACKBONES, NEURONS, Registry
 from quietspike.core.seeds import derive_seed
@@ -74,7 +75,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "weights"))
         network = _assemble(backbone, neuron, dataset)(attention=attention)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return channels_last(network)
 
 
 def find_sites(backbone: Mapping[str, Any], neuron: Mapping[str, Any] | None, dataset: EventDataset) -> list[Site]:

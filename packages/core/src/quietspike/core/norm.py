@@ -29,8 +29,12 @@ class PooledNorm(nn.BatchNorm2d):
     Shape:
         [N, C, H, W] → [N, C, H // k, W // k]
 
+    Raises:
+        ValueError: for frames of another kind, or with one value a channel to learn from, as torch.
+
     Source:
-        Ioffe and Szegedy 2015, Batch Normalization.
+        Ioffe and Szegedy 2015, Batch Normalization. Differs: it pools, too, so what puts another normalisation in its
+        place, as ``nn.SyncBatchNorm.convert_sync_batchnorm``, drops the pooling.
     """
 
     running_mean: Tensor
@@ -43,20 +47,29 @@ class PooledNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """The frames, normalised by their moments, or in evaluation mode by those of training, and pooled."""
-        learns = torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad)
-        count = input.numel() // max(self.num_features, 1)
-        if not fused(input) or input.dtype == torch.float16 or count < 2 or (learns and not self.training):
+        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (input, self.weight, self.bias))
+        if not self._fits(input) or not fused(input) or (learns and not self.training):
             normed = super().forward(input)
             return functional.avg_pool2d(normed, self.pool) if self.pool > 1 else normed
         from quietspike.core.kernels.normalising import normalise, scale_and_pool  # numba takes half a second to import
 
         if self.training:
             out, mean, variance = normalise(input, self.weight, self.bias, self.eps, self.pool)
-            self._track(mean, variance, count)
+            self._track(mean, variance, input.numel() // self.num_features)
             return out
         with torch.no_grad():
             moments = self.running_mean, self.running_var
             return scale_and_pool(input, *affine(*moments, self.weight, self.bias, self.eps), self.pool)
+
+    def _fits(self, frames: Tensor) -> bool:
+        """Whether the kernels are for such frames; of others torch says what is wrong with them."""
+        return (
+            frames.dim() == 4
+            and frames.shape[1] == self.num_features
+            and min(frames.shape[2:]) >= self.pool
+            and frames.numel() >= 2 * self.num_features
+            and frames.dtype != torch.float16
+        )
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

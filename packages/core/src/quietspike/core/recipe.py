@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -87,7 +88,8 @@ class Recipe:
 
     def run(self, network: nn.Module, frames: Tensor) -> Tensor:
         """Scores [B, classes] of frames [T, B, C, H, W], at least float32 in every precision."""
-        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        half = self.precision == "bfloat16"
+        with torch.autocast(frames.device.type, torch.bfloat16) if half else nullcontext():
             scores: Tensor = network(frames)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 

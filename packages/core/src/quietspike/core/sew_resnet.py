@@ -113,5 +113,5 @@ class SEWResNet18(nn.Module):
         """Class scores."""
         check_frames(frames, input_shape=self.input_shape, steps=self.steps)
         x = run_stages(self, over_steps(self.stem(frames), self.pool))
-        scores: Tensor = self.fc(mean_spikes(x, 0, 3, 4))
+        scores: Tensor = self.fc(mean_spikes(x, 0, 3, 4).to(self.fc.weight.dtype))
         return scores

@@ -19,6 +19,7 @@ from quietspike.core.cost import Cost
 from quietspike.core.errors import CheckpointError, OptionError, QuietspikeError
 from quietspike.core.evaluation import evaluate
 from quietspike.core.kernels.memory import keep_freed_memory
+from quietspike.core.layers import channels_last
 from quietspike.core.recipe import Recipe
 from quietspike.core.seeds import derive_seed
 from quietspike.core.weights import load_tensors, load_weights, save_tensors
@@ -117,7 +118,7 @@ def train(
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
+    channels_last(network.to(device))
     optimizer = recipe.optimize(network.parameters())
     rows: list[EpochRow] = []
     _refuse_single_values(network, dataset, recipe)

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from quietspike.core.errors import look_up
 
@@ -42,7 +43,8 @@ def reference() -> Iterator[None]:
 def fused(x: Tensor, *, triton: bool = False) -> bool:
     """Whether kernels are to be used for what is computed from x, and there are any for where it lies.
 
-    Not while ``torch.compile`` looks: it makes kernels of its own from the plain twins.
+    Not while ``torch.compile`` looks: it makes kernels of its own from the plain twins. Nor while ``torch.jit`` traces,
+    which would not see what they write, or in forward-mode differentiation, of which they know nothing.
 
     Args:
         x: on a CPU, of any floating type; or on a GPU, where float64 is left to the plain twins.
@@ -51,7 +53,7 @@ def fused(x: Tensor, *, triton: bool = False) -> bool:
     Raises:
         UnknownNameError: if the environment names something else.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or forward_ad._current_level >= 0:
         return False
     chosen = look_up(VARIABLE, os.environ.get(VARIABLE, "auto"), CHOICES)
     if not chosen or _off.get():
@@ -59,6 +61,11 @@ def fused(x: Tensor, *, triton: bool = False) -> bool:
     if x.device.type == "cuda":
         return triton and x.dtype in GPU_TYPES and _runs_triton(x.device)
     return x.device.type == "cpu" and x.dtype.is_floating_point
+
+
+def weights_fit(module: nn.Module) -> bool:
+    """Whether a module's weights can be multiplied by what kernels pool, float32 or float64: not of half precision."""
+    return not any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters())
 
 
 @functools.cache

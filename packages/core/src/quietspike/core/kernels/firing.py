@@ -9,6 +9,7 @@ The plain twin is a neuron's ``step``, called T times: the same spikes, and grad
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ def fire_backward(
     currents, gradients, found = as_rows(x), as_rows(g), as_rows(out)
     size = currents.shape[1]
     leaks = np.zeros(-(-size // part))
-    constants = number(decay if leak is None else leak.item()), number(threshold), number(value), number(scale)
+    rates = number(decay if leak is None else leak.item()), number(threshold), number(value)
+    constants = *rates, number(scale), number(math.pi / 2 * scale)
     over_parts(lambda start, stop: kernel(currents, gradients, found, leaks, start, stop, part, *constants), size, part)
     return out.to(current.dtype), torch.tensor(leaks.sum(), dtype=torch.float32 if leak is None else leak.dtype)
 
@@ -152,5 +154,5 @@ fire.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _part(x: Tensor) -> int:
-    """Neurons of a part."""
-    return min(LONGEST, max(SHORTEST, SCRATCH // (x.element_size() * max(1, x.shape[0]))))
+    """Neurons of a part; potentials are of at least four bytes."""
+    return min(LONGEST, max(SHORTEST, SCRATCH // (max(4, x.element_size()) * max(1, x.shape[0]))))

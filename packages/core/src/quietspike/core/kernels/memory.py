@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import platform
+import threading
 from typing import Any
 
 import numpy as np
@@ -52,14 +53,20 @@ def number_of(x: Tensor) -> Any:
     return np.float64 if x.dtype == torch.float64 else np.float32
 
 
-@functools.cache
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is asked for next, in this process and from now on.
 
     Otherwise glibc hands large tensors back to the system and asks for fresh pages at each step, whose faults take
     longer than many layers. What it will need is taken, as addresses alone, where the system may use huge pages.
-    Nothing is done on other systems, or where the environment already says how to allocate.
+    Nothing is done on other systems, in other threads than the first, whose memory glibc keeps by other rules, or where
+    the environment already says how to allocate.
     """
+    if threading.current_thread() is threading.main_thread():
+        _keep_freed_memory()
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
     chosen = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
     if chosen or platform.libc_ver()[0] != "glibc":
         return

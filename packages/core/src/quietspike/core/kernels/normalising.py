@@ -57,7 +57,7 @@ class _Normalise(torch.autograd.Function):
         frames, number = _frames(x), number_of(x)
         size, height, width, channels = frames.shape
         pooled = frames if pool == 1 else frames.new_empty(size, height // pool, width // pool, channels)
-        shift = as_array(frames[0, 0, 0].double()).astype(number)  # near the values, so that squares keep digits
+        shift = as_array(frames[0].double().mean((0, 1))).astype(number)  # near the values, so squares keep digits
         sums, squares = np.empty((2, size, channels))
         _over(kernels.moments, size, as_array(frames), pool, shift, as_array(pooled), sums, squares)
         every = size * height * width
@@ -77,7 +77,7 @@ class _Normalise(torch.autograd.Function):
             offset.astype(number),
             as_array(out),
         )
-        ctx.save_for_backward(x, pooled.permute(0, 3, 1, 2), weight)
+        ctx.save_for_backward(frames.permute(0, 3, 1, 2), pooled.permute(0, 3, 1, 2), weight)
         ctx.mean, ctx.inverse, ctx.pool = mean, inverse, pool
         found = torch.from_numpy(mean).to(weight.dtype), torch.from_numpy(variance).to(weight.dtype)
         ctx.mark_non_differentiable(*found)

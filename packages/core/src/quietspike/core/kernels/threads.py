@@ -39,7 +39,8 @@ def over_parts(kernel: Callable[[int, int], None], size: int, grain: int) -> Non
     """Call ``kernel(start, stop)`` for parts that together are ``range(size)``, at once where that pays.
 
     Args:
-        kernel: what it writes for a part must not depend on the others.
+        kernel: what it writes for a part must not depend on the others; it has no parts of its own, and other threads
+            know nothing of ``torch.no_grad`` around the call.
         size: of the range.
         grain: parts begin at its multiples, and a thread gets at least one of it.
     """
