@@ -148,3 +148,15 @@ def test_a_trace_sees_the_plain_twin():
     ours, x = PooledNorm(4, 2).eval(), torch.randn(2, 4, 6, 6)
     traced = torch.jit.trace(ours, x)
     torch.testing.assert_close(traced(x + 1), ours(x + 1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_weights_of_half_precision_are_read_as_they_are(training):
+    ours, theirs = layers(4, 2, torch.bfloat16)
+    for norm in (ours, theirs[0]):
+        norm.running_mean.fill_(0.3)
+        norm.running_var.fill_(2.0)
+    x = numbers(3, 4, 6, 6, dtype=torch.bfloat16)
+    with torch.no_grad():
+        found, known = ours.train(training)(x), theirs.train(training)(x)
+    torch.testing.assert_close(found, known, rtol=2e-2, atol=2e-2)

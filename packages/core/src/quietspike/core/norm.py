@@ -12,8 +12,8 @@ from quietspike.core.kernels import fused
 def affine(
     mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """What normalisation by known moments multiplies each channel by, and adds to it; all [C]."""
-    scale = torch.rsqrt(variance + epsilon)
+    """What normalisation by known moments multiplies each channel by, and adds to it; all [C], at least float32."""
+    scale = torch.rsqrt(variance.to(torch.promote_types(variance.dtype, torch.float32)) + epsilon)
     scale = scale if weight is None else scale * weight
     shift = -scale * mean
     return scale, shift if bias is None else shift + bias

@@ -44,7 +44,7 @@ def scale_and_pool(x: Tensor, scale: Tensor, shift: Tensor, pool: int) -> Tensor
     frames, number = _frames(x), number_of(x)
     _, channels, height, width = x.shape
     out = x.new_empty(len(x), height // pool, width // pool, channels)
-    weights = as_array(scale).astype(number), as_array(shift).astype(number)
+    weights = (as_array(given.double()).astype(number) for given in (scale, shift))  # which may be of half precision
     _over(kernels.pool_and_scale, len(x), as_array(frames), pool, *weights, as_array(out))
     return out.permute(0, 3, 1, 2)
 
