@@ -9,12 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from quietspike.core import Choice, OptionError
 from quietspike.core.recipe import Recipe
-from quietspike.search.mistakes import explain, fields_of
+from quietspike.search.early_stopping import find_rungs
+from quietspike.search.mistakes import block_of, explain, fields_of
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
@@ -63,6 +64,18 @@ PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
 
 
+class EarlyStopping(_Frozen):
+    """Which trials are stopped before their last epoch.
+
+    Args:
+        min_epochs: of every trial; where the first rung is.
+        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
+    """
+
+    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
+    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
+
+
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
@@ -79,6 +92,9 @@ class SearchOptions(_Frozen):
         objective: what is minimised beside the error: ``spikes``, ``energy`` or ``synaptic_operations``, a sample.
         hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
             spikes, 1 mJ or 10⁹ synaptic operations where null.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null.
     """
 
     engine: str = "optuna"
@@ -92,6 +108,7 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objective: Objective = "spikes"
     hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @property
     def reference(self) -> tuple[float, float]:
@@ -165,6 +182,19 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @model_validator(mode="after")
+    def _check_rungs(self) -> Experiment:
+        if self.search.early_stopping is not None and not self.rungs:
+            given = f"search.early_stopping.min_epochs={self.search.early_stopping.min_epochs}"
+            raise OptionError(f"{given}: must be below train.epochs={self.train.epochs}")
+        return self
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -181,7 +211,7 @@ class Experiment(_Frozen):
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
-        shaping["search"] = {key: data["search"][key] for key in searched}
+        shaping["search"] = {key: data["search"][key] for key in (*searched, "early_stopping")}
         return shaping
 
 
@@ -258,9 +288,20 @@ def describe_keys() -> str:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
         elif names := fields_of(field.annotation):
             lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
+            lines.extend(_parts_of_optional(key, field.annotation))
         else:
             lines.append(f"  --{key}: {_default_text(field.default)}")
     return "\n".join(lines)
+
+
+def _parts_of_optional(key: str, kind: Any) -> list[str]:
+    """Lines for the keys of blocks that are null by default."""
+    return [
+        f"  --{key}.{name}.{part}: {_default_text(inner.default)} where --{key}.{name} is not null"
+        for name, field in getattr(kind, "model_fields", {}).items()
+        if (block := block_of(field.annotation)) is not field.annotation
+        for part, inner in getattr(block, "model_fields", {}).items()
+    ]
 
 
 def _default_text(default: Any) -> str:

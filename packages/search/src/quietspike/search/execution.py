@@ -56,6 +56,7 @@ def run_training(
     *,
     test: bool = False,
     watch: Callable[[EpochRow], None] | None = None,
+    goes_on: Callable[[EpochRow], bool] | None = None,
 ) -> Outcome:
     """Train a placement, log it, and keep its weights; goes on from a checkpoint that was left whole.
 
@@ -65,6 +66,8 @@ def run_training(
         worker: number of this worker, which decides its GPU.
         test: measure the test split at the end; else the outcome is that of the last epoch's validation.
         watch: called with each epoch's row.
+        goes_on: asked after each epoch but the last, those of a checkpoint included; where it says no, the training is
+            stopped early, and its run too.
 
     Raises:
         DivergedError: when the loss, or what was measured at the end, is not finite.
@@ -91,6 +94,10 @@ def run_training(
         run.log_epoch(row)
         if watch is not None:
             watch(row)
+        if goes_on is not None and row.epoch < experiment.train.epochs and not goes_on(row):
+            rows.close()
+            run.stop(row.epoch)
+            return Outcome(row.accuracy, row.cost.totals, firing_rates(row.cost), seconds, stopped=row.epoch)
     measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
     if test:
         batches = Batches(dataset.split("test"), experiment.train.batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 
 from quietspike.core import Placement
 from quietspike.core.cores import usable_cores
+from quietspike.core.training import EpochRow
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.execution import Training, run_training, site_params
@@ -20,6 +21,8 @@ from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
 from quietspike.search.tracking import Tracker, TrackingError, describe
+
+GoesOn = Callable[[Claim, int, Mapping[str, float]], bool]
 
 
 @dataclass(frozen=True)
@@ -62,17 +65,36 @@ class Job:
 
     def run_trial(self, study: SearchStudy, claim: Claim, worker: int) -> None:
         """Train a claimed placement, measure it on the validation split, record it; keep the front's weights."""
-        outcome = self.evaluate_claim(claim, worker)
+        outcome = self.evaluate_claim(claim, worker, study.goes_on)
         study.finish(claim, outcome)
         self.tidy(study)
 
-    def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
-        """What a claimed placement gives on the validation split; a failure is an outcome too."""
+    def evaluate_claim(self, claim: Claim, worker: int, goes_on: GoesOn) -> Outcome:
+        """What a claimed placement gives on the validation split; a failure is an outcome too.
+
+        Args:
+            claim: which.
+            worker: number of this worker.
+            goes_on: ``SearchStudy.goes_on``, or what passes its question on; asked at rungs.
+        """
+
+        def ask(row: EpochRow) -> bool:
+            return row.epoch not in rungs or goes_on(claim, row.epoch, {"accuracy": row.accuracy, **row.cost.totals})
+
+        rungs = self.experiment.rungs
         training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
-        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
+        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker, goes_on=ask)
 
     def attempt(
-        self, training: Training, kind: str, name: str, params: Mapping[str, str], worker: int, *, test: bool = False
+        self,
+        training: Training,
+        kind: str,
+        name: str,
+        params: Mapping[str, str],
+        worker: int,
+        *,
+        test: bool = False,
+        goes_on: Callable[[EpochRow], bool] | None = None,
     ) -> Outcome:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
@@ -82,7 +104,7 @@ class Job:
         params = {**site_params(self.space.labels(training.placement)), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
-                return run_training(training, run, worker, test=test)
+                return run_training(training, run, worker, test=test, goes_on=goes_on)
         except TrackingError:
             raise
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
@@ -94,7 +116,7 @@ class Job:
         return self.folder / "trials" / placement.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate."""
+        """Delete the weights of trials that others dominate, and the checkpoints of those that were stopped."""
         results = study.results()
         kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
         for trial in results:

@@ -99,6 +99,7 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
         front=front,
         hypervolume=hypervolume(points, options.reference),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
+        epochs=experiment.train.epochs,
     )
 
 
