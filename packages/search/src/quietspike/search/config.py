@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from quietspike.core import Choice, OptionError
 from quietspike.core.recipe import Recipe
 from quietspike.search.early_stopping import find_rungs
-from quietspike.search.mistakes import block_of, explain, fields_of
+from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
@@ -278,35 +278,3 @@ def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Cho
             if repr(choices.setdefault(choice.label, choice)) != repr(choice):  # 1 equals True, and reads otherwise
                 raise OptionError(f"search.candidates: two of them read {choice.label}")
     return list(choices.values())
-
-
-def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
-    lines = []
-    for key, field in Experiment.model_fields.items():
-        if key in PLUGINS:
-            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-            lines.extend(_parts_of_optional(key, field.annotation))
-        else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
-    return "\n".join(lines)
-
-
-def _parts_of_optional(key: str, kind: Any) -> list[str]:
-    """Lines for the keys of blocks that are null by default."""
-    return [
-        f"  --{key}.{name}.{part}: {_default_text(inner.default)} where --{key}.{name} is not null"
-        for name, field in getattr(kind, "model_fields", {}).items()
-        if (block := block_of(field.annotation)) is not field.annotation
-        for part, inner in getattr(block, "model_fields", {}).items()
-    ]
-
-
-def _default_text(default: Any) -> str:
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, PluginOptions):
-        return default.name
-    return "null" if default is None else json.dumps(default, default=str)

@@ -49,7 +49,7 @@ def is_foremost(own: Values, others: Sequence[Values], directions: Mapping[str, 
     Source:
         Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving (arXiv:2106.12639), with the ranking of
         Deb et al. 2002, NSGA-II, section III. Differs: a trial is stopped or goes on as it arrives, and is never paused
-        and promoted later (the stopping variant, as in Ray's ASHA and Syne Tune's MOASHA), so that every training is one
+        and promoted later (the stopping variant, as in Ray's ASHA and Syne Tune's MOASHA), so that a training is one
         piece; both ends of a front are equally far ahead, so that neither objective's best is stopped for the other's.
     """
     losses = np.array([_losses(values, directions) for values in (*others, own)])

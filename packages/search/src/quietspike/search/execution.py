@@ -95,7 +95,6 @@ def run_training(
         if watch is not None:
             watch(row)
         if goes_on is not None and row.epoch < experiment.train.epochs and not goes_on(row):
-            rows.close()
             run.stop(row.epoch)
             return Outcome(row.accuracy, row.cost.totals, firing_rates(row.cost), seconds, stopped=row.epoch)
     measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
