@@ -103,13 +103,13 @@ def confirmation():
 def result(tmp_path):
     """``result(trials, confirmations)``: a search that gave these, in a folder of its own."""
 
-    def make(trials, confirmations=(), objective="spikes", reference=(0.0, 1e6)):
+    def make(trials, confirmations=(), objective="spikes", reference=(0.0, 1e6), epochs=10):
         from quietspike.search.pareto import find_front, hypervolume
         from quietspike.search.results import SearchResult
 
         front = find_front(trials, objective)
         area = hypervolume([(t.outcome.accuracy, t.outcome.totals[objective]) for t in front], reference)
-        return SearchResult(tmp_path, objective, list(trials), front, area, list(confirmations))
+        return SearchResult(tmp_path, objective, list(trials), front, area, list(confirmations), epochs)
 
     return make
 

@@ -9,12 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
 
 from quietspike.core import Choice, OptionError
 from quietspike.core.recipe import Recipe
-from quietspike.search.mistakes import explain, fields_of
+from quietspike.search.early_stopping import find_rungs
+from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
@@ -63,11 +64,23 @@ PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
 
 
+class EarlyStopping(_Frozen):
+    """Which trials are stopped before their last epoch.
+
+    Args:
+        min_epochs: of every trial; where the first rung is.
+        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
+    """
+
+    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
+    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
+
+
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
     Args:
-        engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        engine: ``optuna`` (processes on this machine), ``ray`` (Ray Tune) or ``tabular`` (replays ``table``).
         sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
@@ -80,6 +93,9 @@ class SearchOptions(_Frozen):
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
             spikes, 1 mJ or 10⁹ synaptic operations where null.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null.
     """
 
     engine: str = "optuna"
@@ -94,6 +110,7 @@ class SearchOptions(_Frozen):
     objective: Objective = "spikes"
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @property
     def reference(self) -> tuple[float, float]:
@@ -167,6 +184,19 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @model_validator(mode="after")
+    def _check_rungs(self) -> Experiment:
+        if self.search.early_stopping is not None and not self.rungs:
+            given = f"search.early_stopping.min_epochs={self.search.early_stopping.min_epochs}"
+            raise OptionError(f"{given}: must be below train.epochs={self.train.epochs}")
+        return self
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -183,7 +213,9 @@ class Experiment(_Frozen):
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
-        shaping["search"] = {key: data["search"][key] for key in searched}
+        shaping["search"] = {key: data["search"][key] for key in (*searched, "early_stopping")}
+        if self.search.engine == "tabular" and self.search.table is not None:
+            shaping["search"]["table"] = str(self.search.table.resolve())
         return shaping
 
 
@@ -250,24 +282,3 @@ def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Cho
             if repr(choices.setdefault(choice.label, choice)) != repr(choice):  # 1 equals True, and reads otherwise
                 raise OptionError(f"search.candidates: two of them read {choice.label}")
     return list(choices.values())
-
-
-def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
-    lines = []
-    for key, field in Experiment.model_fields.items():
-        if key in PLUGINS:
-            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-        else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
-    return "\n".join(lines)
-
-
-def _default_text(default: Any) -> str:
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, PluginOptions):
-        return default.name
-    return "null" if default is None else json.dumps(default, default=str)

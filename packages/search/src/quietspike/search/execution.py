@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from quietspike.search.data import open_dataset
 from quietspike.search.results import Outcome
 from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
 
+AtEpoch = Callable[[int, Mapping[str, float]], bool]
+"""Asked with an epoch, and the accuracy and costs that a training has after it."""
+
 
 class Log(Protocol):
     """What a training tells: MLflow's run, or one that keeps nothing."""
@@ -28,6 +31,9 @@ class Log(Protocol):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Other metrics."""
+
+    def stop(self, epoch: int) -> None:
+        """It was stopped early."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ def run_training(
     *,
     test: bool = False,
     watch: Callable[[EpochRow], None] | None = None,
+    goes_on: AtEpoch | None = None,
 ) -> Outcome:
     """Train a placement, log it, and keep its weights; goes on from a checkpoint that was left whole.
 
@@ -75,6 +82,8 @@ def run_training(
         worker: number of this worker, which decides its GPU.
         test: measure the test split at the end; else the outcome is that of the last epoch's validation.
         watch: called with each epoch's row.
+        goes_on: asked after each epoch but the last, those of a checkpoint included; where it says no, the training is
+            stopped early, and its run too.
 
     Raises:
         DivergedError: when the loss, or what was measured at the end, is not finite.
@@ -102,20 +111,32 @@ def run_training(
         run.log_epoch(row)
         if watch is not None:
             watch(row)
+        if (
+            goes_on is not None
+            and row.epoch < experiment.train.epochs
+            and not goes_on(row.epoch, {"accuracy": row.accuracy, **row.cost.totals})
+        ):
+            run.stop(row.epoch)
+            early = Outcome(row.accuracy, row.cost.totals, firing_rates(row.cost), seconds, stopped=row.epoch)
+            return replace(early, curve=_columns(epochs))
     measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
     if test:
         batches = Batches(dataset.split("test"), experiment.train.batch_size)
         measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting, images=batches.images)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
-    curve = {name: [epoch[name] for epoch in epochs] for name in epochs[0]}
-    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds, curve=curve)
+    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
     for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value} after the last epoch")
     save_weights(training.weights, network, training.record)
     checkpoint.unlink(missing_ok=True)
-    return outcome
+    return replace(outcome, curve=_columns(epochs))
+
+
+def _columns(epochs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """A learning curve from what was logged of each epoch."""
+    return {name: [epoch[name] for epoch in epochs] for name in epochs[0]}
 
 
 def _drop_damaged(checkpoint: Path) -> None:

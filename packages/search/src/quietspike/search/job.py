@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from quietspike.core import Placement
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
-from quietspike.search.execution import Training, run_training, site_params
+from quietspike.search.execution import AtEpoch, Training, run_training, site_params
 from quietspike.search.pareto import find_front
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
 from quietspike.search.tracking import Tracker, TrackingError, describe
 from quietspike.search.untracked import Untracked
+
+GoesOn = Callable[[Claim, int, Mapping[str, float]], bool]
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Job:
         experiment: what was asked for.
         space: what is searched.
         tracker: where runs are logged, if anywhere.
+        train: what stands for ``run_training``, as a table of trainings that were done before.
     """
 
     experiment: Experiment
     space: Space
     tracker: Tracker | Untracked
+    train: Callable[..., Outcome] | None = None
 
     @property
     def folder(self) -> Path:
@@ -63,17 +67,36 @@ class Job:
 
     def run_trial(self, study: SearchStudy, claim: Claim, worker: int) -> None:
         """Train a claimed placement, measure it on the validation split, record it; keep the front's weights."""
-        outcome = self.evaluate_claim(claim, worker)
+        outcome = self.evaluate_claim(claim, worker, study.goes_on)
         study.finish(claim, outcome)
         self.tidy(study)
 
-    def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
-        """What a claimed placement gives on the validation split; a failure is an outcome too."""
+    def evaluate_claim(self, claim: Claim, worker: int, goes_on: GoesOn) -> Outcome:
+        """What a claimed placement gives on the validation split; a failure is an outcome too.
+
+        Args:
+            claim: which.
+            worker: number of this worker.
+            goes_on: ``SearchStudy.goes_on``, or what passes its question on; asked at rungs.
+        """
+
+        def ask(epoch: int, values: Mapping[str, float]) -> bool:
+            return epoch not in rungs or goes_on(claim, epoch, values)
+
+        rungs = self.experiment.rungs
         training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
-        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
+        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker, goes_on=ask)
 
     def attempt(
-        self, training: Training, kind: str, name: str, params: Mapping[str, str], worker: int, *, test: bool = False
+        self,
+        training: Training,
+        kind: str,
+        name: str,
+        params: Mapping[str, str],
+        worker: int,
+        *,
+        test: bool = False,
+        goes_on: AtEpoch | None = None,
     ) -> Outcome:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
@@ -83,7 +106,7 @@ class Job:
         params = {**site_params(self.space.labels(training.placement)), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
-                return run_training(training, run, worker, test=test)
+                return (self.train or run_training)(training, run, worker, test=test, goes_on=goes_on)
         except TrackingError:
             raise
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
@@ -95,7 +118,7 @@ class Job:
         return self.folder / "trials" / placement.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate."""
+        """Delete the weights of trials that others dominate, and the checkpoints of those that were stopped."""
         results = study.results()
         kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
         for trial in results:

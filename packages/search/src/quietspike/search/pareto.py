@@ -12,8 +12,8 @@ MOST_DECADES = 9
 
 
 def find_front(trials: Iterable[TrialResult], objective: str) -> list[TrialResult]:
-    """The trials that no other dominates, by rising cost; of equals the first."""
-    done = [trial for trial in trials if trial.outcome.reason is None]
+    """The complete trials that no other dominates, by rising cost; of equals the first."""
+    done = [trial for trial in trials if trial.outcome.complete]
     front: list[TrialResult] = []
     for trial in sorted(done, key=lambda t: (t.outcome.totals[objective], -t.outcome.accuracy, t.number)):
         if not front or trial.outcome.accuracy > front[-1].outcome.accuracy:

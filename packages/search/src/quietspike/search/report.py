@@ -17,7 +17,7 @@ from quietspike.search.comparison import Difference, paired_difference
 from quietspike.search.job import Job
 from quietspike.search.pareto import confirmed_front, dominates
 from quietspike.search.plot import plot_search
-from quietspike.search.progress import amount
+from quietspike.search.progress import amount, epochs
 from quietspike.search.results import Confirmation, Outcome, SearchResult, paired
 from quietspike.search.tables import write_csv
 
@@ -70,8 +70,10 @@ def log_report(result: SearchResult, job: Job) -> None:
             parent.log_artifact(path, folder)
     for trial in result.front:
         weights = job.trial_folder(trial.placement) / "weights.safetensors"
-        parent.log_artifact(weights, f"weights/{trial.placement.digest}")
+        if weights.exists():  # a replayed table has none
+            parent.log_artifact(weights, f"weights/{trial.placement.digest}")
     metrics = {"hypervolume": result.hypervolume, "front_size": len(result.front), "trials": len(result.trials)}
+    metrics |= {"stopped": result.stopped, "epochs_trained": result.epochs_trained}
     if result.best is not None:
         metrics["best_accuracy"] = result.best.mean("accuracy")
         metrics[f"best_{result.objective}"] = result.best.mean(result.objective)
@@ -96,6 +98,7 @@ def conclusions(result: SearchResult) -> list[str]:
     for kind, reasons in (("trials", failed), ("confirmations", failed_later)):
         if reasons:
             sentences.append(f"{len(reasons)} {kind} failed, the first with {reasons[0]}")
+    sentences.extend(_stopped_early(result))
     best = result.best
     if not result.trials:
         sentences.append("No trial has ended yet")
@@ -107,6 +110,14 @@ def conclusions(result: SearchResult) -> list[str]:
     elif measured:
         sentences.append("No placement is called the best: none, against which it is judged, was not confirmed")
     return [*sentences, _mixed_against_uniform(measured, result.objective)] if measured else sentences
+
+
+def _stopped_early(result: SearchResult) -> list[str]:
+    if not result.stopped:
+        return []
+    whole = result.epochs * sum(trial.outcome.reason is None for trial in result.trials)
+    share = f"{epochs(result.epochs_trained)} trained, of {whole:,} without"
+    return [f"{result.stopped} of {len(result.trials)} trials were stopped early: {share}"]
 
 
 def _kind(confirmation: Confirmation) -> str:
@@ -208,6 +219,7 @@ def _trial_rows(result: SearchResult) -> list[dict[str, Any]]:
             "trial": trial.number,
             "placement": trial.placement.json,
             "on_front": trial.number in front,
+            "stopped": "" if trial.outcome.stopped is None else trial.outcome.stopped,
             **_figures(trial.outcome),
         }
         for trial in result.trials

@@ -23,6 +23,7 @@ class Outcome:
         rates: firing rate by neuron layer.
         seconds: of the training.
         reason: why it failed; ``None`` where it did not.
+        stopped: the epoch after which it was stopped early, which its figures are of; ``None`` where it was not.
         curve: by the name of a metric, its value after each epoch, as MLflow is given them; of the validation split.
     """
 
@@ -31,6 +32,13 @@ class Outcome:
     rates: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
+    stopped: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ran to its end and gave figures; nothing else is a result."""
+        return self.reason is None and self.stopped is None
+
     curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def value(self, name: str) -> float:
@@ -117,6 +125,7 @@ class SearchResult:
         front: the trials that no other dominates, by rising cost.
         hypervolume: of the front, in accuracy × decades of the objective.
         confirmations: of the front and of uniform placements, by rising cost.
+        epochs: of a training that runs to its end.
     """
 
     folder: Path
@@ -125,6 +134,17 @@ class SearchResult:
     front: Sequence[TrialResult]
     hypervolume: float
     confirmations: Sequence[Confirmation]
+    epochs: int
+
+    @property
+    def stopped(self) -> int:
+        """How many trials were stopped early."""
+        return sum(trial.outcome.stopped is not None for trial in self.trials)
+
+    @property
+    def epochs_trained(self) -> int:
+        """By all trials but those that failed, whose epochs nobody counted."""
+        return sum(t.outcome.stopped or self.epochs for t in self.trials if t.outcome.reason is None)
 
     def confirmed(self, uniform: str) -> Confirmation | None:
         """The confirmation of a uniform placement; ``None`` where it was not confirmed."""

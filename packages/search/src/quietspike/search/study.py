@@ -11,22 +11,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 
 import optuna
 from filelock import FileLock
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
 from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
+from quietspike.search.early_stopping import Direction
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.results import Outcome, TrialResult
+from quietspike.search.rung import Rung, Visit
 from quietspike.search.space import Space
 
 STUDY_NAME = "search"
@@ -60,23 +64,27 @@ class SearchStudy:
 
     A trial's user attributes say what Optuna has no state for: ``worker`` (who claimed it), ``outcome``, ``lost`` (its
     worker ``died``, or the whole search was ``interrupted``; the placement is claimed again), ``repeats`` (the number
-    of an earlier trial of the same placement, whose values it was given).
+    of an earlier trial of the same placement, whose values it was given), ``rung-3`` (what it had after epoch 3, and
+    whether it went on).
 
     Args:
         experiment: sampler, seed, budget.
         space: what is sampled.
-        folder: where ``study.journal`` lies.
+        folder: where ``study.journal`` lies; where ``None``, the study is kept in memory, for one process.
     """
 
-    def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
+    def __init__(self, experiment: Experiment, space: Space, folder: Path | None) -> None:
         self.experiment = experiment
         self.space = space
-        self._claiming = FileLock(folder / "claim.lock")
-        self.storage = open_journal(folder / "study.journal")
+        self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
+        self._placements: dict[int, Placement] = {}
+        self._results: dict[int, TrialResult] = {}
+        self.directions: dict[str, Direction] = {"accuracy": "maximize", experiment.search.objective: "minimize"}
+        self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
-            directions=["maximize", "minimize"],
+            directions=list(self.directions.values()),
             load_if_exists=True,
         )
 
@@ -107,6 +115,27 @@ class SearchStudy:
                     return Claim(trial.number, placement)
                 trial.set_user_attr("repeats", earlier.number)
                 self._tell(trial.number, earlier.values)
+
+    def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a trial goes on behind an epoch, by what had reached the same rung before it.
+
+        What was decided once is said again, and counts once, however often the trial was lost and taken up since.
+
+        Args:
+            claim: which trial.
+            epoch: that it has been trained for.
+            values: the accuracy and the costs that it has then.
+        """
+        options = self.experiment.search.early_stopping
+        if options is None or epoch not in self.experiment.rungs:
+            return True
+        with self._claiming:
+            rung = self._rung(epoch)
+            visit = rung.visits.get(claim.placement)
+            if visit is None:
+                visit = rung.admit(values, options.reduction)
+                self._note(claim.number, _rung_key(epoch), asdict(visit))
+            return visit.goes_on
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
         """Record what a claimed trial gave: its values, or why it failed."""
@@ -149,7 +178,11 @@ class SearchStudy:
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
         ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
-        return [TrialResult(t.number, self._placement(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
+        for trial in ended:
+            if trial.number not in self._results:  # what has ended never changes, and is read once
+                outcome = Outcome.of(trial.user_attrs["outcome"])
+                self._results[trial.number] = TrialResult(trial.number, self._placement(trial), outcome)
+        return [self._results[trial.number] for trial in ended]
 
     def _due(
         self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Placement, FrozenTrial]
@@ -200,9 +233,18 @@ class SearchStudy:
         self._note(trial.number, "lost", "died" if blame else "interrupted")
         self._tell(trial.number, None)
 
+    def _rung(self, epoch: int) -> Rung:
+        key = _rung_key(epoch)
+        visits = {self._placement(t): Visit(**t.user_attrs[key]) for t in self._trials() if key in t.user_attrs}
+        return Rung(self.directions, visits)
+
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        objective = self.experiment.search.objective
-        self._tell(number, None if outcome.reason else [outcome.accuracy, outcome.totals[objective]])
+        values = None
+        if outcome.complete:
+            values = [outcome.value(name) for name in self.directions]
+        elif outcome.stopped is not None:
+            values = self._rung(outcome.stopped).expect(self._placement(self._trials()[number]), self.results())
+        self._tell(number, values)
 
     def _tell(self, number: int, values: list[float] | None) -> None:
         """End a trial, as failed where there are no values."""
@@ -225,7 +267,11 @@ class SearchStudy:
                 return RandomSampler(seed=seed)
 
     def _placement(self, trial: FrozenTrial) -> Placement:
-        return self.space.placement(trial.params)
+        """Of a trial that has all its parameters, which never change."""
+        known = self._placements.get(trial.number)
+        if known is None:
+            known = self._placements[trial.number] = self.space.placement(trial.params)
+        return known
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
@@ -254,3 +300,7 @@ class _OrderedNSGAII(NSGAIISampler):
 def _is_attempt(trial: FrozenTrial) -> bool:
     """Whether a claim was made to its end, and not lost since."""
     return bool({"worker", "repeats"} & trial.user_attrs.keys()) and "lost" not in trial.user_attrs
+
+
+def _rung_key(epoch: int) -> str:
+    return f"rung-{epoch}"

@@ -19,6 +19,9 @@ class SilentRun:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Nothing."""
 
+    def stop(self, epoch: int) -> None:
+        """Nothing."""
+
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Nothing."""
 
