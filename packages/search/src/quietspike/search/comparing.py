@@ -105,7 +105,9 @@ def find_truth(table: Table, experiment: Experiment, space: Space) -> Truth:
         if entries:
             curves[placement] = _mean_curve(entries)
     if len(curves) < len(placements):
-        raise OptionError(f"search.table: {experiment.search.table}: holds {len(curves)} of {len(placements)} placements")
+        raise OptionError(
+            f"search.table: {experiment.search.table}: holds {len(curves)} of {len(placements)} placements"
+        )
     return Truth(curves, experiment.search.objective, experiment.train.epochs)
 
 
@@ -168,7 +170,9 @@ class Comparison:
         Shape:
             [searches, budgets].
         """
-        return np.array([[_area_by(points, budget) / self.truth.area for budget in budgets] for points in self.runs[name]])
+        return np.array(
+            [[_area_by(points, budget) / self.truth.area for budget in budgets] for points in self.runs[name]]
+        )
 
     def budgets(self, name: str, share: float) -> NDArray[np.float64]:
         """The epochs that each search took to find a share of the hypervolume; infinite where it never did.
@@ -250,7 +254,12 @@ class Bench:
         """One search by a method."""
         own = self.experiment.search
         early = (own.early_stopping or EarlyStopping()) if method.early else None
-        changed = {"sampler": method.sampler, "early_stopping": early, "uniform_first": False, "trials": self.space.size}
+        changed = {
+            "sampler": method.sampler,
+            "early_stopping": early,
+            "uniform_first": False,
+            "trials": self.space.size,
+        }
         search = own.model_copy(update=changed)
         return simulate(self.truth, self.experiment.model_copy(update={"seed": seed, "search": search}), self.space)
 
