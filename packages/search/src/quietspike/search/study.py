@@ -75,6 +75,7 @@ class SearchStudy:
         self.experiment = experiment
         self.space = space
         self._claiming = FileLock(folder / "claim.lock")
+        self._placements: dict[int, Placement] = {}
         self.directions: dict[str, Direction] = {"accuracy": "maximize", experiment.search.objective: "minimize"}
         self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
@@ -259,7 +260,9 @@ class SearchStudy:
                 return RandomSampler(seed=seed)
 
     def _placement(self, trial: FrozenTrial) -> Placement:
-        return self.space.placement(trial.params)
+        if trial.number not in self._placements:
+            self._placements[trial.number] = self.space.placement(trial.params)
+        return self._placements[trial.number]
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
