@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -89,7 +90,10 @@ def _merged(data, overrides):
 
 @pytest.fixture
 def trial():
-    """``trial(3, 0.9, 1500)``: a trial of that number, accuracy and spikes; ``reason`` makes it a failed one."""
+    """``trial(3, 0.9, 1500)``: a trial of that number, accuracy and spikes.
+
+    ``reason`` makes it a failed one, ``stopped`` one that was stopped early.
+    """
     return _trial
 
 
@@ -122,12 +126,12 @@ def _outcome(accuracy, spikes):
     return Outcome(accuracy, totals, {"block1": 0.25}, 1.5)
 
 
-def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, placement=None):
+def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, stopped=None, placement=None):
     from quietspike.core import Placement
     from quietspike.search.results import Outcome, TrialResult
 
     chosen = {"block1.current": {"name": "ta", "temporal_reduction": number + 1}} if placement is None else placement
-    outcome = Outcome.failed(reason) if reason else _outcome(accuracy, spikes)
+    outcome = Outcome.failed(reason) if reason else replace(_outcome(accuracy, spikes), stopped=stopped)
     return TrialResult(number, Placement(chosen), outcome)
 
 

@@ -138,6 +138,18 @@ def test_a_failed_trial_is_never_foremost():
     assert foremost([failed], "spikes", REFERENCE, 3) == []
 
 
+@given(st.lists(st.tuples(figures, st.none() | st.integers(1, 9)), max_size=12), st.integers(1, 12))
+def test_a_stopped_trial_is_never_on_a_front_whatever_it_had(points, count):
+    trials = [
+        TrialResult(n, Placement(), Outcome(a, {"spikes": s}, stopped=epoch))
+        for n, ((a, s), epoch) in enumerate(points)
+    ]
+    complete = [trial for trial, (_, epoch) in zip(trials, points, strict=True) if epoch is None]
+    assert find_front(trials, "spikes") == find_front(complete, "spikes")
+    chosen = foremost(trials, "spikes", REFERENCE, count)
+    assert chosen == foremost(complete, "spikes", REFERENCE, count)
+
+
 @given(st.lists(figures, min_size=1, max_size=10))
 def test_the_confirmed_front_is_what_no_other_mean_dominates(points):
     confirmed = [Confirmation(Placement(), {1: Outcome(a, {"spikes": s})}) for a, s in points]

@@ -70,7 +70,7 @@ def run_training(
             stopped early, and its run too.
 
     Raises:
-        DivergedError: when the loss, or what was measured at the end, is not finite.
+        DivergedError: when the loss, or what was measured at the end or where it was stopped, is not finite.
     """
     experiment = training.experiment
     dataset = open_dataset(experiment)
@@ -95,8 +95,10 @@ def run_training(
         if watch is not None:
             watch(row)
         if goes_on is not None and row.epoch < experiment.train.epochs and not goes_on(row):
+            stopped = Outcome(row.accuracy, row.cost.totals, firing_rates(row.cost), seconds, stopped=row.epoch)
+            _refuse_infinite(stopped, f"epoch {row.epoch}")
             run.stop(row.epoch)
-            return Outcome(row.accuracy, row.cost.totals, firing_rates(row.cost), seconds, stopped=row.epoch)
+            return stopped
     measured: EpochRow | Evaluation = row  # a recipe has at least one epoch
     if test:
         batches = Batches(dataset.split("test"), experiment.train.batch_size)
@@ -104,12 +106,16 @@ def run_training(
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
     outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
-    for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"{name} is {value} after the last epoch")
+    _refuse_infinite(outcome, "the last epoch")
     save_weights(training.weights, network, training.record)
     checkpoint.unlink(missing_ok=True)
     return outcome
+
+
+def _refuse_infinite(outcome: Outcome, when: str) -> None:
+    for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is {value} after {when}")
 
 
 def _drop_damaged(checkpoint: Path) -> None:
