@@ -124,18 +124,20 @@ def _outcome(accuracy, spikes):
 
 def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, placement=None):
     from quietspike.core import Placement
+    from quietspike.search.design import Design
     from quietspike.search.results import Outcome, TrialResult
 
     chosen = {"block1.current": {"name": "ta", "temporal_reduction": number + 1}} if placement is None else placement
     outcome = Outcome.failed(reason) if reason else _outcome(accuracy, spikes)
-    return TrialResult(number, Placement(chosen), outcome)
+    return TrialResult(number, Design(Placement(chosen)), outcome)
 
 
 def _confirmation(uniform, accuracies, spikes, *, placement=None, found=False, failures=None, seeds=None):
     from quietspike.core import Placement
+    from quietspike.search.design import Design
     from quietspike.search.results import Confirmation
 
     chosen = ({} if uniform == "none" else {"block1.current": uniform or "sa"}) if placement is None else placement
     outcomes = [_outcome(accuracy, cost) for accuracy, cost in zip(accuracies, spikes, strict=True)]
     numbered = dict(zip(seeds or range(1, len(outcomes) + 1), outcomes, strict=True))
-    return Confirmation(Placement(chosen), numbered, uniform, found, failures or {})
+    return Confirmation(Design(Placement(chosen)), numbered, uniform, found, failures or {})

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from optuna._hypervolume import compute_hypervolume
 
 from quietspike.core import Placement
+from quietspike.search.design import Design
 from quietspike.search.pareto import (
     MOST_DECADES,
     confirmed_front,
@@ -26,7 +27,9 @@ REFERENCE = (0.1, 1e4)
 
 
 def trials_of(points):
-    return [TrialResult(n, Placement(), Outcome(a, {"spikes": s, "energy": -s})) for n, (a, s) in enumerate(points)]
+    return [
+        TrialResult(n, Design(Placement()), Outcome(a, {"spikes": s, "energy": -s})) for n, (a, s) in enumerate(points)
+    ]
 
 
 def points_of(trials):
@@ -51,7 +54,7 @@ def test_the_front_is_what_no_other_dominates(points):
 
 
 def test_the_front_is_of_the_asked_objective_and_without_failures():
-    trials = [*trials_of([(0.5, 100.0), (0.5, 200.0)]), TrialResult(2, Placement(), Outcome.failed("NaN"))]
+    trials = [*trials_of([(0.5, 100.0), (0.5, 200.0)]), TrialResult(2, Design(Placement()), Outcome.failed("NaN"))]
     assert [t.number for t in find_front(trials, "spikes")] == [0]
     assert [t.number for t in find_front(trials, "energy")] == [1]
     assert find_front(trials[2:], "spikes") == []
@@ -115,7 +118,9 @@ def test_the_most_telling_begin_with_the_one_that_dominates_most():
 @given(st.lists(figures, min_size=1, max_size=3), st.lists(figures, min_size=1, max_size=3))
 def test_domination_is_no_worse_in_both_means_and_better_in_one(one, other):
     def confirmed(points):
-        return Confirmation(Placement(), {seed: Outcome(a, {"spikes": s}) for seed, (a, s) in enumerate(points)})
+        return Confirmation(
+            Design(Placement()), {seed: Outcome(a, {"spikes": s}) for seed, (a, s) in enumerate(points)}
+        )
 
     shared = min(len(one), len(other))
     ours, theirs = (tuple(np.mean(points[:shared], axis=0)) for points in (one, other))
@@ -134,13 +139,13 @@ def test_the_foremost_come_front_by_front(points, count):
 
 
 def test_a_failed_trial_is_never_foremost():
-    failed = TrialResult(0, Placement(), Outcome.failed("it raised"))
+    failed = TrialResult(0, Design(Placement()), Outcome.failed("it raised"))
     assert foremost([failed], "spikes", REFERENCE, 3) == []
 
 
 @given(st.lists(figures, min_size=1, max_size=10))
 def test_the_confirmed_front_is_what_no_other_mean_dominates(points):
-    confirmed = [Confirmation(Placement(), {1: Outcome(a, {"spikes": s})}) for a, s in points]
-    front = confirmed_front([*confirmed, Confirmation(Placement(), {}, failures={1: "NaN"})], "spikes")
+    confirmed = [Confirmation(Design(Placement()), {1: Outcome(a, {"spikes": s})}) for a, s in points]
+    front = confirmed_front([*confirmed, Confirmation(Design(Placement()), {}, failures={1: "NaN"})], "spikes")
     wanted = [p for p in points if not any(beats(other, p) for other in points)]
     assert [(c.mean("accuracy"), c.mean("spikes")) for c in front] == wanted

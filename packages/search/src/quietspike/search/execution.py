@@ -1,10 +1,11 @@
-"""One training of one placement, as trials and confirmations share it."""
+"""One training of one design, as trials and confirmations share it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from quietspike.core.training import DivergedError, EpochRow, resolve_device, tr
 from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design, spell
 from quietspike.search.results import Outcome
 from quietspike.search.tracking import TrackedRun, cost_metrics, firing_rates
 
@@ -25,16 +27,26 @@ class Training:
     """What to train and where to keep it.
 
     Args:
-        experiment: network, data, recipe.
-        placement: which attention where.
+        base: network, data, recipe, as the search has them.
+        design: which attention where, and what replaces the experiment's own.
         seed: of the weights and the order of samples.
         folder: for ``checkpoint.safetensors`` while it runs and ``weights.safetensors`` afterwards.
     """
 
-    experiment: Experiment
-    placement: Placement
+    base: Experiment
+    design: Design
     seed: int
     folder: Path
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The base with the design's settings in it."""
+        return self.design.apply(self.base)
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
     @property
     def record(self) -> dict[str, Any]:
@@ -57,7 +69,7 @@ def run_training(
     test: bool = False,
     watch: Callable[[EpochRow], None] | None = None,
 ) -> Outcome:
-    """Train a placement, log it, and keep its weights; goes on from a checkpoint that was left whole.
+    """Train a design, log it, and keep its weights; goes on from a checkpoint that was left whole.
 
     Args:
         training: what to train.
@@ -114,6 +126,7 @@ def _drop_damaged(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def site_params(labels: Mapping[str, str]) -> dict[str, str]:
-    """MLflow's parameters of a placement."""
-    return {f"site.{site}": label for site, label in labels.items()}
+def design_params(labels: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """MLflow's parameters of a design: the label of each site, and its settings."""
+    sites = {f"site.{site}": label for site, label in labels.items()}
+    return sites | {f"set.{key}": spell(value) for key, value in settings.items()}

@@ -55,7 +55,7 @@ class ProgressShow:
 
 def trial_line(trial: TrialResult, objective: str) -> str:
     """One line for a trial."""
-    return f"{trial.placement.label}: {outcome_text(trial.outcome, objective)}"
+    return f"{trial.design.label}: {outcome_text(trial.outcome, objective)}"
 
 
 def outcome_text(outcome: Outcome, objective: str) -> str:

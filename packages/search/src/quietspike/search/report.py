@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from quietspike.core import Placement
 from quietspike.core.weights import write_whole
 from quietspike.search.comparison import Difference, paired_difference
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.pareto import confirmed_front, dominates
 from quietspike.search.plot import plot_search
@@ -30,12 +30,12 @@ def write_report(result: SearchResult) -> None:
     write_csv(result.folder / "trials.csv", _trial_rows(result))
     write_csv(result.folder / "confirmation.csv", _confirmation_rows(result))
     trials = {
-        trial.placement: f"{_summary(trial.outcome.value, result.objective)} (validation, trial {trial.number})"
+        trial.design: f"{_summary(trial.outcome.value, result.objective)} (validation, trial {trial.number})"
         for trial in result.front
     }
     _write_placements(result.folder / "front", trials)
     confirmed = {
-        c.placement: f"{c.name}: {_summary(c.mean, result.objective)} (test, mean of {len(c.outcomes)} seeds)"
+        c.design: f"{c.name}: {_summary(c.mean, result.objective)} (test, mean of {len(c.outcomes)} seeds)"
         for c in result.confirmations
         if c.outcomes
     }
@@ -44,11 +44,11 @@ def write_report(result: SearchResult) -> None:
         plot_search(result, result.folder / f"pareto.{suffix}")
 
 
-def _write_placements(folder: Path, comments: Mapping[Placement, str]) -> None:
+def _write_placements(folder: Path, comments: Mapping[Design, str]) -> None:
     """One file a placement, by rank, and no others."""
     names = {}
-    for rank, (placement, comment) in enumerate(comments.items(), 1):
-        names[f"{rank:02}-{placement.digest}.yaml"] = f"# {comment}\n{yaml.safe_dump(placement.data)}"
+    for rank, (design, comment) in enumerate(comments.items(), 1):
+        names[f"{rank:02}-{design.digest}.yaml"] = f"# {comment}\n{yaml.safe_dump(design.data)}"
     for name, text in names.items():
         write_whole(folder / name, text.encode())
     for path in folder.glob("*.yaml"):
@@ -69,8 +69,8 @@ def log_report(result: SearchResult, job: Job) -> None:
         for path in sorted((result.folder / folder).glob("*.yaml")):
             parent.log_artifact(path, folder)
     for trial in result.front:
-        weights = job.trial_folder(trial.placement) / "weights.safetensors"
-        parent.log_artifact(weights, f"weights/{trial.placement.digest}")
+        weights = job.trial_folder(trial.design) / "weights.safetensors"
+        parent.log_artifact(weights, f"weights/{trial.design.digest}")
     metrics = {"hypervolume": result.hypervolume, "front_size": len(result.front), "trials": len(result.trials)}
     if result.best is not None:
         metrics["best_accuracy"] = result.best.mean("accuracy")
@@ -188,7 +188,7 @@ def _front_table(result: SearchResult) -> Table:
     for trial in result.front:
         outcome = trial.outcome
         figures = (f"{100 * outcome.accuracy:.1f}", _number(outcome.totals[result.objective]))
-        table.add_row(Text(trial.placement.label), *figures)
+        table.add_row(Text(trial.design.label), *figures)
     return table
 
 
@@ -206,7 +206,7 @@ def _trial_rows(result: SearchResult) -> list[dict[str, Any]]:
     return [
         {
             "trial": trial.number,
-            "placement": trial.placement.json,
+            "placement": trial.design.json,
             "on_front": trial.number in front,
             **_figures(trial.outcome),
         }
@@ -217,7 +217,7 @@ def _trial_rows(result: SearchResult) -> list[dict[str, Any]]:
 def _confirmation_rows(result: SearchResult) -> list[dict[str, Any]]:
     return [
         {
-            "placement": c.placement.json,
+            "placement": c.design.json,
             "uniform": c.uniform or "",
             "found": c.found,
             "seed": seed,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from quietspike.core import Placement
+from quietspike.search.design import Design
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,43 @@ class TrialResult:
     """One trial of the search, measured on the validation split."""
 
     number: int
-    placement: Placement
+    design: Design
     outcome: Outcome
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One placement, trained anew with several seeds and measured on the test split.
+    """One design, trained anew with several seeds and measured on the test split.
 
     Args:
-        placement: which.
+        design: which.
         outcomes: by seed; those that failed are left out.
         uniform: the candidate that it has everywhere; ``None`` for a mixed placement.
         found: whether the search's trials put it forward, beside the uniform placements.
         failures: reasons, by seed.
     """
 
-    placement: Placement
+    design: Design
     outcomes: Mapping[int, Outcome]
     uniform: str | None = None
     found: bool = False
     failures: Mapping[int, str] = field(default_factory=dict)
 
     @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
+
+    @property
     def name(self) -> str:
         """For people: what it has everywhere, or what it has where."""
         if self.uniform is None:
-            return self.placement.label
+            return self.design.label
         return self.uniform if self.uniform == "none" else f"{self.uniform} everywhere"
 
     def values(self, name: str) -> list[float]:

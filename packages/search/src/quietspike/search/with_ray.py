@@ -31,8 +31,9 @@ except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 import torch
 
-from quietspike.core import OptionError, Placement, QuietspikeError
+from quietspike.core import OptionError, QuietspikeError
 from quietspike.search.confirmation import Task
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
 from quietspike.search.results import Outcome
@@ -125,7 +126,7 @@ class PlacementSearch(OptunaSearch):
         if claim is None:
             return None if self._claims else str(Searcher.FINISHED)
         self._claims[trial_id] = claim
-        return {"number": claim.number, "placement": claim.placement.json}
+        return {"number": claim.number, "design": claim.design.json}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record a trial's outcome; a worker that died gives none, and its placement is queued again."""
@@ -185,7 +186,7 @@ def _take(job: Job, task: Task, reference: Any) -> None:
 def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
     os.chdir(folder)  # Tune's is the trial's own, where the experiment's relative paths lead nowhere
     prepare_worker(job.threads)
-    claim = Claim(config["number"], Placement.from_json(config["placement"]))
+    claim = Claim(config["number"], Design.from_json(config["design"]))
     objective = job.experiment.search.objective
     try:
         outcome = job.evaluate_claim(claim, worker=0)
