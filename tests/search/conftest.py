@@ -103,13 +103,15 @@ def confirmation():
 def result(tmp_path):
     """``result(trials, confirmations)``: a search that gave these, in a folder of its own."""
 
-    def make(trials, confirmations=(), objective="spikes", reference=(0.0, 1e6)):
+    def make(trials, confirmations=(), objective="spikes", reference=(), others=(), constraints=()):
+        from quietspike.search.goals import Constraint, Goals
         from quietspike.search.pareto import find_front, hypervolume
         from quietspike.search.results import SearchResult
 
-        front = find_front(trials, objective)
-        area = hypervolume([(t.outcome.accuracy, t.outcome.totals[objective]) for t in front], reference)
-        return SearchResult(tmp_path, objective, list(trials), front, area, list(confirmations))
+        goals = Goals((objective, *others), reference, tuple(map(Constraint.parse, constraints)))
+        front = find_front(trials, goals)
+        area = hypervolume([goals.point(t.outcome.value) for t in front], goals.corner)
+        return SearchResult(tmp_path, goals, list(trials), front, area, list(confirmations))
 
     return make
 
@@ -119,6 +121,7 @@ def _outcome(accuracy, spikes):
     from quietspike.search.results import Outcome
 
     totals = {**Cost(()).totals, "spikes": float(spikes), "energy": spikes / 1e4, "synaptic_operations": spikes * 50.0}
+    totals |= {"parameters": 1e6 / (1 + spikes), "latency": spikes / 1e3}
     return Outcome(accuracy, totals, {"block1": 0.25}, 1.5)
 
 

@@ -125,7 +125,7 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
     for label, placement in space.uniform.items():
         names.setdefault(Design(placement), label)
     others = [trial for trial in trials if trial.design not in uniform]
-    best = foremost(others, search.objective, search.reference, options.front)
+    best = foremost(others, search.goals, options.front)
     first = experiment.seed + 1
     return Plan(uniform, [trial.design for trial in best], names, range(first, first + options.seeds))
 

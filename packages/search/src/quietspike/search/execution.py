@@ -12,6 +12,7 @@ from typing import Any
 from quietspike.core import CheckpointError, Placement
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import Evaluation, evaluate
+from quietspike.core.latency import measure_latency
 from quietspike.core.networks import build_network
 from quietspike.core.training import DivergedError, EpochRow, resolve_device, train
 from quietspike.core.weights import load_tensors, save_weights, sweep
@@ -109,7 +110,12 @@ def run_training(
         measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting, images=batches.images)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
-    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
+    totals = measured.cost.totals
+    if "latency" in experiment.search.asked:
+        frames, _ = next(Batches(dataset.split("validation"), 1).epoch())
+        totals["latency"] = measure_latency(network, frames, experiment.train)
+        run.log_metrics({"test_latency" if test else "latency": totals["latency"]}, step=row.epoch)
+    outcome = Outcome(measured.accuracy, totals, firing_rates(measured.cost), seconds)
     for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value} after the last epoch")

@@ -15,7 +15,7 @@ from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.execution import Training, design_params, run_training
-from quietspike.search.pareto import find_front
+from quietspike.search.pareto import find_front, least_violating
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
@@ -95,9 +95,10 @@ class Job:
         return self.folder / "trials" / design.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate."""
-        results = study.results()
-        kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
+        """Delete the weights of trials that others dominate, or that are further from feasible."""
+        results, goals = study.results(), self.experiment.search.goals
+        nearest = least_violating(results, goals)
+        kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
         for trial in results:
             if trial.number not in kept and trial.outcome.reason is None:
                 shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from quietspike.core import Placement
 from quietspike.search.design import Design
+from quietspike.search.goals import Goals
 
 
 @dataclass(frozen=True)
@@ -121,19 +122,24 @@ class SearchResult:
 
     Args:
         folder: where everything lies.
-        objective: what was minimised.
+        goals: what was sought.
         trials: all that ran to an end, failures included.
-        front: the trials that no other dominates, by rising cost.
-        hypervolume: of the front, in accuracy × decades of the objective.
+        front: the feasible trials that no other dominates, by rising cost.
+        hypervolume: of the front, in accuracy × decades of each cost.
         confirmations: of the front and of uniform placements, by rising cost.
     """
 
     folder: Path
-    objective: str
+    goals: Goals
     trials: Sequence[TrialResult]
     front: Sequence[TrialResult]
     hypervolume: float
     confirmations: Sequence[Confirmation]
+
+    @property
+    def objective(self) -> str:
+        """The first cost."""
+        return self.goals.objective
 
     def confirmed(self, uniform: str) -> Confirmation | None:
         """The confirmation of a uniform placement; ``None`` where it was not confirmed."""
@@ -141,7 +147,7 @@ class SearchResult:
 
     @property
     def best(self) -> Confirmation | None:
-        """The confirmed placement of least cost that is no less accurate than no attention, by their means.
+        """The confirmed design of least cost that is no less accurate than no attention and feasible, by their means.
 
         Each is compared over the seeds that both have; ``None`` where no attention was not confirmed.
         """
@@ -150,6 +156,7 @@ class SearchResult:
             return None
         pairs = [(c, *paired(c, none)) for c in self.confirmations]
         fit = [c for c, ours, theirs in pairs if ours.outcomes and ours.mean("accuracy") >= theirs.mean("accuracy")]
+        fit = [c for c in fit if self.goals.feasible(c.mean)]
         return min(fit, key=lambda c: c.mean(self.objective), default=None)
 
 

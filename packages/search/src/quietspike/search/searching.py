@@ -88,16 +88,16 @@ def read_search(experiment: Experiment) -> SearchResult:
 
 def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> SearchResult:
     """The result, from the journal and the confirmations' files."""
-    options = experiment.search
+    goals = experiment.search.goals
     trials = study.results()
-    front = find_front(trials, options.objective)
-    points = [(trial.outcome.accuracy, trial.outcome.totals[options.objective]) for trial in front]
+    front = find_front(trials, goals)
+    points = [goals.point(trial.outcome.value) for trial in front]
     return SearchResult(
         folder=experiment.folder,
-        objective=options.objective,
+        goals=goals,
         trials=trials,
         front=front,
-        hypervolume=hypervolume(points, options.reference),
+        hypervolume=hypervolume(points, goals.corner),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import optuna
 from filelock import FileLock
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
@@ -77,12 +77,13 @@ class SearchStudy:
     def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
         self.experiment = experiment
         self.space = space
+        self.goals = experiment.search.goals
         self._claiming = FileLock(folder / "claim.lock")
         self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
-            directions=["maximize", "minimize"],
+            directions=[StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in self.goals.costs)],
             load_if_exists=True,
         )
 
@@ -112,6 +113,7 @@ class SearchStudy:
                     trial.set_user_attr("worker", who_am_i())
                     return Claim(trial.number, design)
                 trial.set_user_attr("repeats", earlier.number)
+                self._bound(trial, earlier.constraints)
                 self._tell(trial.number, earlier.values)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
@@ -207,8 +209,19 @@ class SearchStudy:
         self._tell(trial.number, None)
 
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        objective = self.experiment.search.objective
-        self._tell(number, None if outcome.reason else [outcome.accuracy, outcome.totals[objective]])
+        if outcome.reason is not None:
+            self._tell(number, None)
+            return
+        if self.goals.constraints:
+            trial = Trial(self.study, self._trials()[number]._trial_id)
+            self._bound(trial, self.goals.violations(outcome.value))
+        self._tell(number, list(self.goals.point(outcome.value)))
+
+    def _bound(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        """Say by how much constraints are violated; what a killed worker has said of its trial stands."""
+        for constraint, violation in violations.items():
+            if constraint not in trial.constraints:
+                trial.set_constraint(constraint, violation)
 
     def _tell(self, number: int, values: list[float] | None) -> None:
         """End a trial, as failed where there are no values."""

@@ -103,11 +103,11 @@ class PlacementSearch(OptunaSearch):
     """
 
     def __init__(self, job: Job) -> None:
-        study = job.open_study()
+        study, goals = job.open_study(), job.experiment.search.goals
         super().__init__(
             job.space.distributions,
-            metric=["accuracy", job.experiment.search.objective],
-            mode=["max", "min"],
+            metric=list(goals.figures),
+            mode=["max", *("min" for _ in goals.costs)],
             storage=study.storage,
             study_name=STUDY_NAME,
         )
@@ -187,12 +187,12 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
     os.chdir(folder)  # Tune's is the trial's own, where the experiment's relative paths lead nowhere
     prepare_worker(job.threads)
     claim = Claim(config["number"], Design.from_json(config["design"]))
-    objective = job.experiment.search.objective
+    figures = job.experiment.search.goals.figures
     try:
         outcome = job.evaluate_claim(claim, worker=0)
     except QuietspikeError as error:
-        return {"accuracy": math.nan, objective: math.nan, "complaint": str(error)}
-    shown = {"accuracy": outcome.accuracy, objective: outcome.totals.get(objective, math.nan)}
+        return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
+    shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 
