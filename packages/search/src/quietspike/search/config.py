@@ -84,6 +84,7 @@ class SearchOptions(_Frozen):
             ``parameters``, or ``latency`` (milliseconds for one sample on the device; it is never the same twice).
         constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
             nearer to it, and nothing else enters the front.
+        table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
     """
@@ -99,6 +100,7 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
 
     @model_validator(mode="after")

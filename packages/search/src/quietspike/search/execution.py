@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from quietspike.core import CheckpointError, Placement
 from quietspike.core.batches import Batches
@@ -20,7 +20,17 @@ from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.design import Design, spell
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import TrackedRun, cost_metrics, firing_rates
+from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
+
+
+class Log(Protocol):
+    """What a training tells: MLflow's run, or one that keeps nothing."""
+
+    def log_epoch(self, row: EpochRow) -> None:
+        """The metrics of an epoch."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Other metrics."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Training:
 
 def run_training(
     training: Training,
-    run: TrackedRun,
+    run: Log,
     worker: int = 0,
     *,
     test: bool = False,
@@ -98,9 +108,10 @@ def run_training(
         checkpoint=checkpoint,
         record=training.record,
     )
-    seconds = 0.0
+    seconds, epochs = 0.0, []
     for row in rows:
         seconds += row.seconds
+        epochs.append(epoch_metrics(row))
         run.log_epoch(row)
         if watch is not None:
             watch(row)
@@ -115,7 +126,8 @@ def run_training(
         frames, _ = next(Batches(dataset.split("validation"), 1).epoch())
         totals["latency"] = measure_latency(network, frames, experiment.train)
         run.log_metrics({"test_latency" if test else "latency": totals["latency"]}, step=row.epoch)
-    outcome = Outcome(measured.accuracy, totals, firing_rates(measured.cost), seconds)
+    curve = {name: [epoch[name] for epoch in epochs] for name in epochs[0]}
+    outcome = Outcome(measured.accuracy, totals, firing_rates(measured.cost), seconds, curve=curve)
     for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value} after the last epoch")
