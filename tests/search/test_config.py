@@ -109,10 +109,16 @@ def test_help_names_each_key_once():
     recipe = {f"--train.{key}" for key in Recipe.__dataclass_fields__ if not key.startswith("_")}
     assert len(keys) == len(set(keys))
     assert top | recipe | {"--search.trials", "--confirm.seeds", "--tracking.uri"} <= set(keys)
+    parts = {"--search.early_stopping.min_epochs", "--search.early_stopping.reduction"}
+    assert parts | {"--search.early_stopping"} <= set(keys)
     assert not any("_pydantic" in key for key in keys)
 
 
 # the command line's values
+
+
+def early(experiment):
+    return experiment.search.early_stopping.min_epochs, experiment.search.early_stopping.reduction
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,10 @@ def test_help_names_each_key_once():
         (["--train.learning_rate", "1e-3"], lambda e: e.train.learning_rate == 1e-3),
         (["--train.clip_norm", "null"], lambda e: e.train.clip_norm is None),
         (["--search.uniform_first", "false"], lambda e: e.search.uniform_first is False),
+        (["--search.early_stopping.reduction", "4"], lambda e: early(e) == (1, 4)),
+        (["--search.early_stopping.min_epochs=2"], lambda e: early(e) == (2, 3)),
+        (["--search.early_stopping", "{}"], lambda e: early(e) == (1, 3)),
+        (["--search.early_stopping", "null"], lambda e: e.search.early_stopping is None),
         (["--search.candidates", "[none, tcsa]"], lambda e: e.search.candidates == ("none", "tcsa")),
         (["--search.sites=['block1.*']"], lambda e: e.search.sites == ("block1.*",)),
         (["--name", "mine"], lambda e: e.name == "mine" and e.dataset == DEFAULT.dataset),
@@ -207,13 +217,30 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": []}, "search: input should be a valid mapping, not []"),
         ({"search": {"sampler": "nsga-2"}}, "search.sampler: no 'nsga-2'; did you mean 'nsga2'?"),
         ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe' or 'nsga2', not 3"),
-        ({"search": {"objective": "spike"}}, "search.objective: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"objective": "spikes"}}, "key: no 'search.objective'; did you mean 'search.objectives'?"),
+        ({"search": {"objectives": ["accuracy", "spike"]}}, "search.objectives: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"objectives": ["spikes", "energy"]}}, "search.objectives: accuracy is missing; a bound for it goes to search.constraints"),  # noqa: E501
+        ({"search": {"objectives": ["accuracy"]}}, "search.objectives: a cost is missing beside accuracy; there are: spikes, energy, synaptic_operations, parameters, latency"),  # noqa: E501
+        ({"search": {"objectives": ["accuracy", "energy", "energy"]}}, "search.objectives: 'energy' comes twice"),
+        ({"search": {"objectives": "spikes"}}, "search.objectives: input should be a valid list, not 'spikes'"),
+        ({"search": {"constraints": ["spike <= 3"]}}, "search.constraints: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"constraints": ["spikes < 3"]}}, "search.constraints: 'spikes < 3': must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"constraints": ["spikes <= many"]}}, "search.constraints: 'spikes <= many': 'many' is no number of at least 0"),  # noqa: E501
+        ({"search": {"constraints": ["energy <= -1"]}}, "search.constraints: 'energy <= -1': '-1' is no number of at least 0"),  # noqa: E501
+        ({"search": {"constraints": ["accuracy >= 95"]}}, "search.constraints: 'accuracy >= 95': the accuracy lies between 0 and 1"),  # noqa: E501
+        ({"search": {"constraints": [3]}}, "search.constraints: 3: must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"constraints": 3}}, "search.constraints: input should be a valid list, not 3"),
         ({"search": {"trials": 0}}, "search.trials: input should be greater than 0, not 0"),
         ({"search": {"workers": -1}}, "search.workers: input should be greater than or equal to 0, not -1"),
         ({"search": {"candidates": "ta"}}, "search.candidates: input should be a valid list, not 'ta'"),
         ({"search": {"candidates": ["ta", 5]}}, "search.candidates.1: must be a name, or a mapping with a name, not 5"),
-        ({"search": {"hypervolume_reference": [0]}}, "search.hypervolume_reference.1: missing"),
+        ({"search": {"hypervolume_reference": [0]}}, "search: hypervolume_reference: must have a value for each of accuracy, spikes"),  # noqa: E501
         ({"search": {"hypervolume_reference": [0, float("inf")]}}, "search.hypervolume_reference.1: input should be a finite number, not inf"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduce": 3}}}, "key: no 'search.early_stopping.reduce'; did you mean 'search.early_stopping.reduction'?"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduction": 1}}}, "search.early_stopping.reduction: input should be greater than or equal to 2, not 1"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 0}}}, "search.early_stopping.min_epochs: input should be greater than or equal to 1, not 0"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 1.5}}}, "search.early_stopping.min_epochs: input should be a valid integer, not 1.5"),  # noqa: E501
+        ({"search": {"early_stopping": True}}, "search.early_stopping: input should be a valid mapping, not True"),
         ({"confirm": {"seed": 3}}, "key: no 'confirm.seed'; did you mean 'confirm.seeds'?"),
         ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, not 'many'"),
         ({"tracking": {"url": "x"}}, "key: no 'tracking.url'; did you mean 'tracking.uri'?"),
@@ -421,7 +448,10 @@ def test_a_search_goes_on_in_its_folder_when_this_changes(change):
         {"search": {"uniform_first": False}},
         {"search": {"sites": ["block1.*"]}},
         {"search": {"candidates": ["none"]}},
-        {"search": {"objective": "energy"}},
+        {"search": {"objectives": ["accuracy", "energy"]}},
+        {"search": {"objectives": ["accuracy", "spikes", "energy"]}},
+        {"search": {"constraints": ["spikes <= 20000"]}},
+        {"search": {"early_stopping": {}}},
     ],
 )
 def test_what_shapes_a_trial_has_a_folder_of_its_own(change):

@@ -1,5 +1,6 @@
 """Rungs and ranks, by hand, by brute force, and against Optuna's sorting."""
 
+import itertools
 import math
 
 import hypothesis.strategies as st
@@ -135,7 +136,7 @@ def places_ahead(own, others):
         ahead += len(front)
         left = [p for p in left if p not in front]
     distinct = sorted(set(front))
-    room = {p: 0.0 for p in distinct}
+    room = dict.fromkeys(distinct, 0.0)
     for scale in (lambda p: p[0], lambda p: math.log10(p[1])):
         ranked = sorted(distinct, key=scale)
         if len(ranked) > 1:
@@ -171,7 +172,7 @@ def test_room_is_ordered_as_by_optuna(points):
     theirs = [ours[trial.number] for trial in order]
     # an objective that is the same for all makes ends of two arbitrary points there, and of none here
     assume(all(len({p[i] for p in points}) == len(points) for i in range(2)))
-    assert all(one >= other or math.isclose(one, other) for one, other in zip(theirs, theirs[1:], strict=False))
+    assert all(one >= other or math.isclose(one, other) for one, other in itertools.pairwise(theirs))
 
 
 @given(st.lists(FINE, max_size=20), FINE, st.floats(0.3, 3), st.floats(1e-3, 1e3))
@@ -188,7 +189,7 @@ def crowded_alike(others, own):
     front = sorted({p for p in [*others, own] if not any(beats(q, p) for q in [*others, own])})
     room = crowding_distances(np.array([(a, math.log10(s)) for a, s in front])) if front else np.array([])
     finite = sorted(room[np.isfinite(room)])
-    return own in front and any(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(finite, finite[1:], strict=False))
+    return own in front and any(math.isclose(a, b, rel_tol=1e-6) for a, b in itertools.pairwise(finite))
 
 
 @given(st.lists(FINE, max_size=25), FINE)

@@ -199,10 +199,10 @@ def _search(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 
 
 def _train(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.single import read_placement, train_placement
+    from quietspike.search.single import read_design, train_design
 
     experiment = _load(options.experiment, overrides)
-    train_placement(experiment, read_placement(options.placement, experiment), console)
+    train_design(experiment, read_design(options.placement, experiment), console)
     return 0
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quietspike.core import OptionError, Placement
+from quietspike.core import OptionError
 from quietspike.search.config import EarlyStopping, Experiment, Sampler
+from quietspike.search.design import Design
 from quietspike.search.pareto import hypervolume
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space, open_space
@@ -61,19 +62,19 @@ class Truth:
     """What every placement of a space gives: the means over a table's seeds.
 
     Args:
-        curves: by placement, the accuracy and costs after each epoch.
+        curves: by design, the accuracy and costs after each epoch.
         objective: the cost that is minimised.
         epochs: of a training.
     """
 
-    curves: Mapping[Placement, Sequence[Mapping[str, float]]]
+    curves: Mapping[Design, Sequence[Mapping[str, float]]]
     objective: str
     epochs: int
 
     @cached_property
     def reference(self) -> tuple[float, float]:
         """The worst accuracy and the worst cost of all placements."""
-        ends = [self.end(placement) for placement in self.curves]
+        ends = [self.end(design) for design in self.curves]
         return min(accuracy for accuracy, _ in ends), max(cost for _, cost in ends)
 
     @cached_property
@@ -86,9 +87,9 @@ class Truth:
         """Epochs that it takes to train everything."""
         return len(self.curves) * self.epochs
 
-    def end(self, placement: Placement) -> tuple[float, float]:
+    def end(self, design: Design) -> tuple[float, float]:
         """Accuracy and cost after the last epoch."""
-        last = self.curves[placement][-1]
+        last = self.curves[design][-1]
         return last["accuracy"], last[self.objective]
 
 
@@ -98,16 +99,14 @@ def find_truth(table: Table, experiment: Experiment, space: Space) -> Truth:
     Raises:
         OptionError: if the table does not hold every placement of the space, or one of them failed.
     """
-    placements = list(space.shuffled(0, space.size))
+    designs = list(space.shuffled(0, space.size))
     curves = {}
-    for placement in placements:
-        entries = [entry for entry in table.of(placement).values() if entry.outcome.reason is None]
+    for design in designs:
+        entries = [entry for entry in table.of(design.placement).values() if entry.outcome.reason is None]
         if entries:
-            curves[placement] = _mean_curve(entries)
-    if len(curves) < len(placements):
-        raise OptionError(
-            f"search.table: {experiment.search.table}: holds {len(curves)} of {len(placements)} placements"
-        )
+            curves[design] = _mean_curve(entries)
+    if len(curves) < len(designs):
+        raise OptionError(f"search.table: {experiment.search.table}: holds {len(curves)} of {len(designs)} placements")
     return Truth(curves, experiment.search.objective, experiment.train.epochs)
 
 
@@ -134,7 +133,7 @@ def simulate(truth: Truth, experiment: Experiment, space: Space) -> list[Point]:
     found: list[tuple[float, float]] = []
     spent, area = 0, 0.0
     while (claim := study.claim()) is not None:
-        curve = truth.curves[claim.placement]
+        curve = truth.curves[claim.design]
         trained = next(
             (epoch for epoch in experiment.rungs if not study.goes_on(claim, epoch, curve[epoch - 1])), truth.epochs
         )
@@ -144,7 +143,7 @@ def simulate(truth: Truth, experiment: Experiment, space: Space) -> list[Point]:
         stopped = trained if trained < truth.epochs else None
         study.finish(claim, Outcome(values["accuracy"], totals, stopped=stopped))
         if stopped is None:
-            found.append(truth.end(claim.placement))
+            found.append(truth.end(claim.design))
             area = max(area, hypervolume(found, truth.reference))
             points.append(Point(spent, area))
             if area >= truth.area * (1 - 1e-12):

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quietspike.search.pareto import MOST_DECADES
+from quietspike.search.goals import MOST_DECADES
 
 Direction = Literal["maximize", "minimize"]
 Values = Mapping[str, float | None]

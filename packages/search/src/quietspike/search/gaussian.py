@@ -98,6 +98,10 @@ class GaussianProcess:
         variances = np.maximum(self.scale + self.noises[0] - explained, JITTER)
         return self.center + self.spread * means, self.spread * np.sqrt(variances)
 
+    def correlations(self, distances: Array) -> Array:
+        """Between designs, 0 to 1; ``distances`` as in ``predict``."""
+        return _kernel(self.weights, distances)
+
 
 def _kernel(weights: Array, distances: Array) -> Array:
     similar: Array = np.exp(-np.tensordot(weights, distances, 1))

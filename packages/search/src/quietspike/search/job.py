@@ -6,16 +6,17 @@ import shutil
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from quietspike.core import Placement
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
-from quietspike.search.execution import AtEpoch, Training, run_training, site_params
-from quietspike.search.pareto import find_front
+from quietspike.search.design import Design
+from quietspike.search.execution import Training, design_params, run_training
+from quietspike.search.pareto import find_front, least_violating
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
@@ -72,20 +73,16 @@ class Job:
         self.tidy(study)
 
     def evaluate_claim(self, claim: Claim, worker: int, goes_on: GoesOn) -> Outcome:
-        """What a claimed placement gives on the validation split; a failure is an outcome too.
+        """What a claimed design gives on the validation split; a failure is an outcome too.
 
         Args:
             claim: which.
             worker: number of this worker.
             goes_on: ``SearchStudy.goes_on``, or what passes its question on; asked at rungs.
         """
-
-        def ask(epoch: int, values: Mapping[str, float]) -> bool:
-            return epoch not in rungs or goes_on(claim, epoch, values)
-
-        rungs = self.experiment.rungs
-        training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
-        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker, goes_on=ask)
+        training = Training(self.experiment, claim.design, self.experiment.seed, self.trial_folder(claim.design))
+        asking = partial(goes_on, claim)
+        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker, goes_on=asking)
 
     def attempt(
         self,
@@ -96,16 +93,17 @@ class Job:
         worker: int,
         *,
         test: bool = False,
-        goes_on: AtEpoch | None = None,
+        goes_on: Callable[[int, Mapping[str, float]], bool] | None = None,
     ) -> Outcome:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
         Raises:
             TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
         """
-        params = {**site_params(self.space.labels(training.placement)), **params}
+        labels = self.space.labels(training.placement)
+        params = {**design_params(labels, training.design.settings), **params}
         try:
-            with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
+            with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
                 return (self.train or run_training)(training, run, worker, test=test, goes_on=goes_on)
         except TrackingError:
             raise
@@ -113,14 +111,15 @@ class Job:
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))
 
-    def trial_folder(self, placement: Placement) -> Path:
+    def trial_folder(self, design: Design) -> Path:
         """Where a trial keeps its checkpoint, weights, or the traceback of its failure."""
-        return self.folder / "trials" / placement.digest
+        return self.folder / "trials" / design.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate, and the checkpoints of those that were stopped."""
-        results = study.results()
-        kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
+        """Delete what trials keep that others dominate, that are further from feasible, or that were stopped."""
+        results, goals = study.results(), self.experiment.search.goals
+        nearest = least_violating(results, goals)
+        kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
         for trial in results:
             if trial.number not in kept and trial.outcome.reason is None:
-                shutil.rmtree(self.trial_folder(trial.placement), ignore_errors=True)
+                shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

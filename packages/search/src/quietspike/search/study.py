@@ -10,27 +10,28 @@ worker; several finish in whatever order they do).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 
 import optuna
 from filelock import FileLock
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.study import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from quietspike.core import Placement, QuietspikeError
-from quietspike.core.seeds import derive_seed
+from quietspike.core import QuietspikeError
+from quietspike.search.aspects import Map
+from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
-from quietspike.search.early_stopping import Direction
+from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.rung import Rung, Visit
+from quietspike.search.samplers import new_sampler
 from quietspike.search.space import Space
 
 STUDY_NAME = "search"
@@ -44,19 +45,6 @@ PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A placement to train.
-
-    Args:
-        number: of its trial.
-        placement: what to train.
-    """
-
-    number: int
-    placement: Placement
 
 
 class SearchStudy:
@@ -76,15 +64,16 @@ class SearchStudy:
     def __init__(self, experiment: Experiment, space: Space, folder: Path | None) -> None:
         self.experiment = experiment
         self.space = space
+        self.goals = experiment.search.goals
         self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
-        self._placements: dict[int, Placement] = {}
+        self._designs: dict[int, Design] = {}
         self._results: dict[int, TrialResult] = {}
-        self.directions: dict[str, Direction] = {"accuracy": "maximize", experiment.search.objective: "minimize"}
+        self._map = Map(space, experiment.seed)
         self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
-            directions=list(self.directions.values()),
+            directions=[StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in self.goals.costs)],
             load_if_exists=True,
         )
 
@@ -99,21 +88,22 @@ class SearchStudy:
             while True:
                 trials = self._trials()
                 attempts = [t for t in trials if _is_attempt(t)]
-                tried = {self._placement(t): t for t in attempts if "repeats" not in t.user_attrs}
+                tried = {self._design(t): t for t in attempts if "repeats" not in t.user_attrs}
                 if len(tried) >= self.total:
                     return None
                 due = self._due(trials, attempts, tried)
                 if due is not None:
-                    self.study.enqueue_trial(self.space.labels(due))
-                self.study.sampler = self._sampler(len(attempts))
+                    self.study.enqueue_trial(self.space.params(due))
+                self.study.sampler = new_sampler(self.experiment, len(attempts), self._map, self._design)
                 trial = self.study.ask(self.space.distributions)
-                placement = self.space.placement(trial.params)
-                earlier = tried.get(placement)
+                design = self.space.design(trial.params)
+                earlier = tried.get(design)
                 if earlier is None:
-                    self._inherit(trials, trial, placement)
+                    self._inherit(trials, trial, design)
                     trial.set_user_attr("worker", who_am_i())
-                    return Claim(trial.number, placement)
+                    return Claim(trial.number, design)
                 trial.set_user_attr("repeats", earlier.number)
+                self._bound(trial, earlier.constraints)
                 self._tell(trial.number, earlier.values)
 
     def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
@@ -131,7 +121,7 @@ class SearchStudy:
             return True
         with self._claiming:
             rung = self._rung(epoch)
-            visit = rung.visits.get(claim.placement)
+            visit = rung.visits.get(claim.design)
             if visit is None:
                 visit = rung.admit(values, options.reduction)
                 self._note(claim.number, _rung_key(epoch), asdict(visit))
@@ -181,13 +171,13 @@ class SearchStudy:
         for trial in ended:
             if trial.number not in self._results:  # what has ended never changes, and is read once
                 outcome = Outcome.of(trial.user_attrs["outcome"])
-                self._results[trial.number] = TrialResult(trial.number, self._placement(trial), outcome)
+                self._results[trial.number] = TrialResult(trial.number, self._design(trial), outcome)
         return [self._results[trial.number] for trial in ended]
 
     def _due(
-        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Placement, FrozenTrial]
-    ) -> Placement | None:
-        """A placement that the sampler is not asked for, and that is not in the queue yet.
+        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
+    ) -> Design | None:
+        """A design that the sampler is not asked for, and that is not in the queue yet.
 
         First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
         only repeats itself.
@@ -195,20 +185,20 @@ class SearchStudy:
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
-        lost = [self._placement(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
-        uniform = list(self.space.uniform.values()) if options.uniform_first else []
-        for placement in lost + uniform:
-            if placement not in tried:
-                return placement
+        lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
+        uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
+        for design in lost + uniform:
+            if design not in tried:
+                return design
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
         if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
-        return next(placement for placement in shuffled if placement not in tried)
+        return next(design for design in shuffled if design not in tried)
 
-    def _inherit(self, trials: list[FrozenTrial], trial: Trial, placement: Placement) -> None:
+    def _inherit(self, trials: list[FrozenTrial], trial: Trial, design: Design) -> None:
         """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
-        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._placement(t) == placement)
+        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._design(t) == design)
         for key, value in next((t.system_attrs for t in lost), {}).items():
             if key != "fixed_params":  # which a queued trial has of its own
                 self.storage.set_trial_system_attr(trial._trial_id, key, value)
@@ -224,27 +214,42 @@ class SearchStudy:
             self._conclude(trial.number, Outcome.of(trial.user_attrs["outcome"]))
             return
         if blame and "worker" in trial.user_attrs:
-            placement = self._placement(trial)
-            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._placement(t) == placement]
+            design = self._design(trial)
+            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._design(t) == design]
             if len(died) + 1 >= DEATHS:
                 reason = f"its worker died {DEATHS} times"
-                self.finish(Claim(trial.number, placement), Outcome.failed(reason))
+                self.finish(Claim(trial.number, design), Outcome.failed(reason))
                 return
         self._note(trial.number, "lost", "died" if blame else "interrupted")
         self._tell(trial.number, None)
 
     def _rung(self, epoch: int) -> Rung:
         key = _rung_key(epoch)
-        visits = {self._placement(t): Visit(**t.user_attrs[key]) for t in self._trials() if key in t.user_attrs}
-        return Rung(self.directions, visits)
+        visits = {self._design(t): Visit(**t.user_attrs[key]) for t in self._trials() if key in t.user_attrs}
+        return Rung(self.goals.figures, self.experiment.search.asked, visits)
 
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        values = None
-        if outcome.complete:
-            values = [outcome.value(name) for name in self.directions]
-        elif outcome.stopped is not None:
-            values = self._rung(outcome.stopped).expect(self._placement(self._trials()[number]), self.results())
-        self._tell(number, values)
+        figures = self._figures(number, outcome)
+        if figures is None:
+            self._tell(number, None)
+            return
+        if self.goals.constraints:
+            trial = Trial(self.study, self._trials()[number]._trial_id)
+            self._bound(trial, self.goals.violations(figures))
+        self._tell(number, list(self.goals.point(figures)))
+
+    def _figures(self, number: int, outcome: Outcome) -> Callable[[str], float] | None:
+        """What the sampler is told of a trial: of one that was stopped, what it would have come to at its end."""
+        if outcome.stopped is None:
+            return outcome.value if outcome.complete else None
+        expected = self._rung(outcome.stopped).expect(self._design(self._trials()[number]), self.results())
+        return None if expected is None else expected.__getitem__
+
+    def _bound(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        """Say by how much constraints are violated; what a killed worker has said of its trial stands."""
+        for constraint, violation in violations.items():
+            if constraint not in trial.constraints:
+                trial.set_constraint(constraint, violation)
 
     def _tell(self, number: int, values: list[float] | None) -> None:
         """End a trial, as failed where there are no values."""
@@ -256,22 +261,10 @@ class SearchStudy:
     def _note(self, number: int, key: str, value: object) -> None:
         self.storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
 
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = derive_seed(self.experiment.seed, "sampler", number) % 2**32
-        match self.experiment.search.sampler:
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return _OrderedNSGAII(population_size=self.experiment.search.population, seed=seed)
-            case _:
-                return RandomSampler(seed=seed)
-
-    def _placement(self, trial: FrozenTrial) -> Placement:
-        """Of a trial that has all its parameters, which never change."""
-        known = self._placements.get(trial.number)
-        if known is None:
-            known = self._placements[trial.number] = self.space.placement(trial.params)
-        return known
+    def _design(self, trial: FrozenTrial) -> Design:
+        if trial.number not in self._designs:
+            self._designs[trial.number] = self.space.design(trial.params)
+        return self._designs[trial.number]
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
@@ -284,17 +277,6 @@ class SearchStudy:
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
-
-
-class _OrderedNSGAII(NSGAIISampler):
-    """NSGA-II whose parents always come in the order of their trials.
-
-    Optuna gives them in the order of selection when it selects a generation's parents and in the order of trials ever
-    after: whether a claim was interrupted in between would show.
-    """
-
-    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
 def _is_attempt(trial: FrozenTrial) -> bool:

@@ -53,7 +53,7 @@ class Entry(NamedTuple):
     def after(self, epoch: int) -> Outcome:
         """The validation split's figures after an epoch, from 1, and the curve up to there."""
         then = self.metrics(epoch)
-        totals = {name: then[name] for name in self.outcome.totals}
+        totals = {name: then.get(name, total) for name, total in self.outcome.totals.items()}
         rates = {name.removeprefix(RATE): value for name, value in then.items() if name.startswith(RATE)}
         curve = {name: list(values[:epoch]) for name, values in self.outcome.curve.items()}
         return Outcome(then["accuracy"], totals, rates, sum(curve["seconds"]), curve=curve)
@@ -123,7 +123,7 @@ class Table:
         """Refuse an experiment that asks for what the table does not hold; sampler, seed and threads are its own.
 
         Raises:
-            OptionError: names the first key that differs.
+            QuietspikeError: names the first key that differs.
         """
         own = {"seed": self.seed, "search": self.settings["search"]}
         _compare(path, self.settings, {**table_settings(experiment), **own})
@@ -132,6 +132,9 @@ class Table:
             for label in labels:
                 if label not in held:
                     raise unknown_name(f"{path}: choices.{site}", label, held)
+        known = {"accuracy", *(name for entry in self.entries.values() for name in entry.outcome.totals)}
+        for figure in sorted(experiment.search.asked - known):
+            raise unknown_name(f"{path}: figures", figure, known)
 
 
 def table_settings(experiment: Experiment) -> dict[str, Any]:

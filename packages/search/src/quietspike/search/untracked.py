@@ -19,10 +19,10 @@ class SilentRun:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Nothing."""
 
-    def stop(self, epoch: int) -> None:
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Nothing."""
 
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+    def stop(self, epoch: int) -> None:
         """Nothing."""
 
     def end(self, status: str, reason: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from quietspike.core import OptionError
 from quietspike.core.training import EpochRow
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import Task
-from quietspike.search.execution import AtEpoch, Log, Training
+from quietspike.search.execution import Log, Training
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch
 from quietspike.search.results import Outcome
@@ -68,24 +68,24 @@ class Replay:
         *,
         test: bool = False,
         watch: Callable[[EpochRow], None] | None = None,
-        goes_on: AtEpoch | None = None,
+        goes_on: Callable[[int, Mapping[str, float]], bool] | None = None,
     ) -> Outcome:
         """Log the epochs of an earlier training, and give what it gave.
 
         Raises:
             OptionError: if the table has no such training, or it failed.
         """
-        seed = training.seed - training.experiment.seed + self.table.seed
+        seed = training.seed - training.base.seed + self.table.seed
         entry = self.table.entries.get((training.placement, seed))
-        if entry is None:
-            raise OptionError(f"{self.path}: has no training of {training.placement.label} with seed {seed}")
+        if entry is None or training.design.settings:
+            raise OptionError(f"{self.path}: has no training of {training.design.label} with seed {seed}")
         if entry.outcome.reason is not None:
             raise OptionError(f"{self.path}: it failed there: {entry.outcome.reason}")
         for epoch in range(1, entry.epochs + 1):
             measured = entry.after(epoch)
             run.log_metrics(entry.metrics(epoch), step=epoch)
             values = {"accuracy": measured.accuracy, **measured.totals}
-            if goes_on is not None and epoch < entry.epochs and not goes_on(epoch, values):
+            if goes_on is not None and epoch in training.experiment.rungs and not goes_on(epoch, values):
                 run.stop(epoch)
                 return replace(measured, stopped=epoch)
         if test:
