@@ -19,7 +19,8 @@ from rich.table import Table
 from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
-from quietspike.search.config import Experiment, describe_keys, load_experiment
+from quietspike.search.config import Experiment, load_experiment
+from quietspike.search.describing import describe_keys
 from quietspike.search.words import claim, part_overrides
 
 ELSEWHERE = {"data": COMMANDS.install}

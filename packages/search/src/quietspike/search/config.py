@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
 from quietspike.search.candidates import expand_candidates as expand_candidates
+from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
-from quietspike.search.mistakes import explain, fields_of
+from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
@@ -67,6 +68,18 @@ PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
 
 
+class EarlyStopping(_Frozen):
+    """Which trials are stopped before their last epoch.
+
+    Args:
+        min_epochs: of every trial; where the first rung is.
+        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
+    """
+
+    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
+    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
+
+
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
@@ -87,6 +100,9 @@ class SearchOptions(_Frozen):
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null. Constraints are not looked at there.
     """
 
     engine: str = "optuna"
@@ -102,6 +118,7 @@ class SearchOptions(_Frozen):
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @model_validator(mode="after")
     def _check_reference(self) -> SearchOptions:
@@ -195,6 +212,12 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -220,7 +243,8 @@ def _newer(options: SearchOptions) -> dict[str, Any]:
     """Keys that came later, so that a search without them keeps its folder."""
     objectives = list(options.objectives)
     newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    return newer | ({"constraints": list(options.constraints)} if options.constraints else {})
+    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
+    return newer | ({"early_stopping": options.early_stopping.model_dump()} if options.early_stopping else {})
 
 
 def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,24 +288,3 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
 def default_yaml() -> str:
     """The text of the embedded default experiment."""
     return resources.files("quietspike.search").joinpath("digits-default.yaml").read_text(encoding="utf-8")
-
-
-def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
-    lines = []
-    for key, field in Experiment.model_fields.items():
-        if key in PLUGINS:
-            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-        else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
-    return "\n".join(lines)
-
-
-def _default_text(default: Any) -> str:
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, PluginOptions):
-        return default.name
-    return "null" if default is None else json.dumps(default, default=str)
