@@ -19,6 +19,7 @@ from quietspike.search.reading import override, parse_yaml, read_yaml
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Strategy = Literal["trials", "supernet"]
 
 REFERENCE_COSTS = {"spikes": 1e6, "energy": 1e3, "synaptic_operations": 1e9}
 """More of each, in its unit, than a network that one would search."""
@@ -63,11 +64,39 @@ PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
 
 
+class SupernetOptions(_Frozen):
+    """How ``strategy: supernet`` chooses what is tried.
+
+    Args:
+        epochs: of the supernet's training; four times those of a trial where null.
+        uniform: share of its steps that train a uniform placement, not one drawn at random.
+        parts: placements that a step trains, each on its part of the batch.
+        scored: placements that are scored with the shared weights; the whole space where it holds no more, else what
+            NSGA-II comes to.
+        population: of that NSGA-II.
+        calibration: training batches from which the statistics of normalisation are taken anew for each score.
+        samples: of the validation split that a score is measured on; all of them where null.
+        threads: CPU threads that train the supernet; those of a worker where null.
+    """
+
+    epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
+    uniform: Annotated[float, Field(ge=0, le=1)] = 0.1
+    parts: Annotated[int, Field(strict=True, ge=1)] = 1
+    scored: Annotated[int, Field(strict=True, ge=1)] = 2048
+    population: Annotated[int, Field(strict=True, ge=2)] = 64
+    calibration: Annotated[int, Field(strict=True, ge=1)] = 4
+    samples: Annotated[int, Field(strict=True, ge=1)] | None = None
+    threads: Annotated[int, Field(strict=True, ge=1)] | None = None
+
+
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
     Args:
         engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
+            of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
+        supernet: how that is done.
         sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
@@ -82,6 +111,8 @@ class SearchOptions(_Frozen):
     """
 
     engine: str = "optuna"
+    strategy: Strategy = "trials"
+    supernet: SupernetOptions = SupernetOptions()
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
@@ -181,6 +212,8 @@ class Experiment(_Frozen):
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
+        if self.search.strategy != "trials":  # else the folders of older searches would not be found again
+            searched = (*searched, "strategy", "supernet")
         shaping["search"] = {key: data["search"][key] for key in searched}
         return shaping
 
@@ -256,11 +289,16 @@ def describe_keys() -> str:
     for key, field in Experiment.model_fields.items():
         if key in PLUGINS:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
         else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
+            lines.extend(_lines_of(key, field.default))
     return "\n".join(lines)
+
+
+def _lines_of(key: str, default: Any) -> list[str]:
+    """A line, or those of the keys inside."""
+    names = [] if isinstance(default, PluginOptions) else fields_of(type(default))
+    inner = [line for name in names for line in _lines_of(f"{key}.{name}", getattr(default, name))]
+    return inner or [f"  --{key}: {_default_text(default)}"]
 
 
 def _default_text(default: Any) -> str:
