@@ -154,13 +154,13 @@ def test_it_resumes_to_bitwise_the_same_end(toy, new, optimizer, tmp_path):
 
 
 def test_mistakes_are_named(new):
-    with pytest.raises(UnknownNameError, match="supernet: fc1.current: no 'scale.start=0.5.'"):
+    with pytest.raises(UnknownNameError, match=r"supernet: fc1.current: no 'scale.start=0.5.'"):
         new().choose(Placement({"fc1.current": {"name": "scale", "start": 0.5}}))
-    with pytest.raises(UnknownNameError, match="no 'block3.current'"):
+    with pytest.raises(UnknownNameError, match=r"no 'block3.current'"):
         new().choose(Placement({"block3.current": "scale"}))
-    with pytest.raises(OptionError, match="uniform=1.5: must be a finite number from 0 to 1"):
+    with pytest.raises(OptionError, match=r"uniform=1.5: must be a finite number from 0 to 1"):
         new(uniform=1.5)
-    with pytest.raises(OptionError, match="supernet: block9.current: the backbone has no such site"):
+    with pytest.raises(OptionError, match=r"supernet: block9.current: the backbone has no such site"):
         new(choices={**CHOICES, "block9.current": (Choice("none"),)})
 
 
@@ -174,5 +174,3 @@ def test_a_membrane_may_be_searched(toy, build):
             fitting = {name: tensor for name, tensor in network.state_dict().items() if name in alone.state_dict()}
             alone.load_state_dict(fitting)
             torch.testing.assert_close(network(frames()), alone(frames()))
-
-

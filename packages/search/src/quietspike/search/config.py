@@ -80,7 +80,7 @@ class SupernetOptions(_Frozen):
     """
 
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
-    uniform: Annotated[float, Field(ge=0, le=1)] = 0.1
+    uniform: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
     parts: Annotated[int, Field(strict=True, ge=1)] = 1
     scored: Annotated[int, Field(strict=True, ge=1)] = 2048
     population: Annotated[int, Field(strict=True, ge=2)] = 64
@@ -211,9 +211,9 @@ class Experiment(_Frozen):
         data = self.data
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
+        searched = ["threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective"]
         if self.search.strategy != "trials":  # else the folders of older searches would not be found again
-            searched = (*searched, "strategy", "supernet")
+            searched += ["strategy", "supernet"]
         shaping["search"] = {key: data["search"][key] for key in searched}
         return shaping
 

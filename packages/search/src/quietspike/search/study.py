@@ -26,6 +26,7 @@ from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
+from quietspike.search.queue import read_queue
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.space import Space
 
@@ -71,6 +72,7 @@ class SearchStudy:
     def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
         self.experiment = experiment
         self.space = space
+        self._folder = folder
         self._claiming = FileLock(folder / "claim.lock")
         self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
@@ -156,19 +158,21 @@ class SearchStudy:
     ) -> Placement | None:
         """A placement that the sampler is not asked for, and that is not in the queue yet.
 
-        First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
-        only repeats itself.
+        First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
+        one at random where the sampler only repeats itself.
         """
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
         lost = [self._placement(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
         uniform = list(self.space.uniform.values()) if options.uniform_first else []
-        for placement in lost + uniform:
+        supernet = options.strategy == "supernet"
+        queued = (read_queue(self._folder) or []) if supernet else []
+        for placement in lost + uniform + queued:
             if placement not in tried:
                 return placement
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
+        if options.sampler != "grid" and not supernet and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(placement for placement in shuffled if placement not in tried)
