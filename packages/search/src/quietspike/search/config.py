@@ -106,6 +106,7 @@ class SearchOptions(_Frozen):
         sites: patterns of the sites that are searched; the others have no attention.
         candidates: attention to choose from at each site; a list as an option's value stands for one candidate each.
         objective: what is minimised beside the error: ``spikes``, ``energy`` or ``synaptic_operations``, a sample.
+        table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
             spikes, 1 mJ or 10⁹ synaptic operations where null.
     """
@@ -122,6 +123,7 @@ class SearchOptions(_Frozen):
     sites: tuple[str, ...] = ("*.current",)
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objective: Objective = "spikes"
+    table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
 
     @property

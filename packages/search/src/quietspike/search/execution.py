@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from quietspike.core import CheckpointError, Placement
 from quietspike.core.batches import Batches
@@ -17,7 +17,17 @@ from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import TrackedRun, cost_metrics, firing_rates
+from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
+
+
+class Log(Protocol):
+    """What a training tells: MLflow's run, or one that keeps nothing."""
+
+    def log_epoch(self, row: EpochRow) -> None:
+        """The metrics of an epoch."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Other metrics."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Training:
 
 def run_training(
     training: Training,
-    run: TrackedRun,
+    run: Log,
     worker: int = 0,
     *,
     test: bool = False,
@@ -85,9 +95,10 @@ def run_training(
         checkpoint=checkpoint,
         record=training.record,
     )
-    seconds = 0.0
+    seconds, epochs = 0.0, []
     for row in rows:
         seconds += row.seconds
+        epochs.append(epoch_metrics(row))
         run.log_epoch(row)
         if watch is not None:
             watch(row)
@@ -97,7 +108,8 @@ def run_training(
         measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting, images=batches.images)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
-    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
+    curve = {name: [epoch[name] for epoch in epochs] for name in epochs[0]}
+    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds, curve=curve)
     for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value} after the last epoch")

@@ -20,6 +20,7 @@ from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
 from quietspike.search.tracking import Tracker, TrackingError, describe
+from quietspike.search.untracked import Untracked
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Job:
     Args:
         experiment: what was asked for.
         space: what is searched.
-        tracker: where runs are logged.
+        tracker: where runs are logged, if anywhere.
     """
 
     experiment: Experiment
     space: Space
-    tracker: Tracker
+    tracker: Tracker | Untracked
 
     @property
     def folder(self) -> Path:

@@ -23,6 +23,7 @@ class Outcome:
         rates: firing rate by neuron layer.
         seconds: of the training.
         reason: why it failed; ``None`` where it did not.
+        curve: by the name of a metric, its value after each epoch, as MLflow is given them; of the validation split.
     """
 
     accuracy: float = math.nan
@@ -30,6 +31,7 @@ class Outcome:
     rates: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
+    curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def value(self, name: str) -> float:
         """The accuracy, or a cost total."""

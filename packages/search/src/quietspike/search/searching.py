@@ -59,7 +59,7 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     dataset = open_dataset(experiment)
     for name in ("train", "validation", "test"):  # once, before several processes ask for them
         dataset.split(name)
-    with _own_folder(experiment) as folder:
+    with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
         study.await_strangers()
@@ -145,7 +145,7 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
             progress.show(lines, best_note(trials, objective))
 
         if len(seen) < total:
-            engine.search(job, _at_most_every(SHOW_EVERY, look))
+            engine.search(job, at_most_every(SHOW_EVERY, look))
             look()
     job.tidy(study)  # again, since a worker may have been killed before it did
     results = study.results()
@@ -173,7 +173,7 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
             progress.show([f"{t.placement.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
 
         if left:
-            engine.confirm(job, left, _at_most_every(SHOW_EVERY, look))
+            engine.confirm(job, left, at_most_every(SHOW_EVERY, look))
             look()
     if waiting:
         ended = len(tasks) - len(waiting)
@@ -196,7 +196,7 @@ def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) ->
 
 
 @contextmanager
-def _own_folder(experiment: Experiment) -> Iterator[Path]:
+def own_folder(experiment: Experiment) -> Iterator[Path]:
     """The search's folder, for this driver alone.
 
     Raises:
@@ -217,7 +217,8 @@ def _own_folder(experiment: Experiment) -> Iterator[Path]:
         lock.release()
 
 
-def _at_most_every(seconds: float, look: Callable[[], None]) -> Callable[[], None]:
+def at_most_every(seconds: float, look: Callable[[], None]) -> Callable[[], None]:
+    """``look``, which does nothing where its last call was less than so many seconds ago."""
     last = [0.0]
 
     def maybe_look() -> None:
