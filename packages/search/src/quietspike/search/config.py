@@ -16,6 +16,7 @@ from quietspike.core import Choice, OptionError
 from quietspike.core.recipe import Recipe
 from quietspike.search.mistakes import explain, fields_of
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.supernet_options import SupernetOptions
 
 Objective = Literal["spikes", "energy", "synaptic_operations"]
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
@@ -62,31 +63,6 @@ def _numbered(value: Any) -> Any:
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
-
-
-class SupernetOptions(_Frozen):
-    """How ``strategy: supernet`` chooses what is tried.
-
-    Args:
-        epochs: of the supernet's training; four times those of a trial where null.
-        uniform: share of its steps that train a uniform placement, not one drawn at random.
-        parts: placements that a step trains, each on its part of the batch.
-        scored: placements that are scored with the shared weights; the whole space where it holds no more, else what
-            NSGA-II comes to.
-        population: of that NSGA-II.
-        calibration: training batches from which the statistics of normalisation are taken anew for each score.
-        samples: of the validation split that a score is measured on; all of them where null.
-        threads: CPU threads that train the supernet; those of a worker where null.
-    """
-
-    epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
-    uniform: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
-    parts: Annotated[int, Field(strict=True, ge=1)] = 1
-    scored: Annotated[int, Field(strict=True, ge=1)] = 2048
-    population: Annotated[int, Field(strict=True, ge=2)] = 64
-    calibration: Annotated[int, Field(strict=True, ge=1)] = 4
-    samples: Annotated[int, Field(strict=True, ge=1)] | None = None
-    threads: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
 class SearchOptions(_Frozen):
