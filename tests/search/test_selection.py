@@ -8,12 +8,15 @@ import pytest
 
 from quietspike.core import Placement
 from quietspike.search.config import check_experiment
+from quietspike.search.design import Design
+from quietspike.search.goals import Constraint, Goals
 from quietspike.search.queue import queue_file, read_queue, write_queue
 from quietspike.search.results import Outcome
 from quietspike.search.selection import find_placements, rank
 from quietspike.search.space import open_space
 from quietspike.search.study import SearchStudy
 
+GOALS = Goals()
 CANDIDATES = ["none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa"]
 
 
@@ -87,8 +90,8 @@ def test_without_a_uniform_start_none_is_put_in(prepared):
 def test_nsga_finds_more_than_chance(prepared):
     """Of the best 100 of 2,048 placements, 150 draws at random meet 7."""
     score, space = found(prepared)
-    every = {p: worth(p) for p in space.shuffled(0, space.size)}
-    best = set(rank(every, "spikes")[:100])
+    every = {design.placement: worth(design.placement) for design in space.shuffled(0, space.size)}
+    best = set(rank(every, GOALS)[:100])
     assert len(best & score.scores.keys()) > 3 * 150 * 100 / 2048
 
 
@@ -100,7 +103,7 @@ def test_a_placement_that_fails_is_no_parent_and_never_tried(prepared):
     score = Scores(sometimes)
     find_placements(experiment, space, score)
     assert len(score.scores) == 60
-    ranked = rank(score.scores, "spikes")
+    ranked = rank(score.scores, GOALS)
     assert ranked
     assert all("block1.current" not in placement for placement in ranked)
 
@@ -120,8 +123,15 @@ def test_the_order_is_that_of_fronts_and_of_what_they_tell():
     figures = {"a": (0.8, 100.0), "b": (0.9, 500.0), "c": (0.6, 10.0), "d": (0.5, 600.0), "e": (0.55, 1000.0)}
     scores = {Placement({name: "ta"}): Outcome(accuracy, {"spikes": s}) for name, (accuracy, s) in figures.items()}
     scores[Placement({"f": "ta"})] = Outcome.failed("it raised")
-    assert "".join(next(iter(placement)) for placement in rank(scores, "spikes")) == "acbde"
-    assert rank({Placement(): Outcome.failed("it raised")}, "spikes") == []
+    assert "".join(next(iter(placement)) for placement in rank(scores, GOALS)) == "acbde"
+    assert rank({Placement(): Outcome.failed("it raised")}, GOALS) == []
+
+
+def test_what_violates_constraints_comes_last():
+    figures = {"a": (0.8, 100.0), "b": (0.9, 500.0), "c": (0.6, 10.0), "d": (0.5, 600.0)}
+    scores = {Placement({name: "ta"}): Outcome(accuracy, {"spikes": s}) for name, (accuracy, s) in figures.items()}
+    accurate = Goals(constraints=(Constraint.parse("accuracy >= 0.85"),))
+    assert "".join(next(iter(placement)) for placement in rank(scores, accurate)) == "bacd"
 
 
 def claims(study, count):
@@ -136,8 +146,8 @@ def claims(study, count):
 def test_a_study_tries_the_uniform_ones_then_the_queue_then_others(prepared, tmp_path):
     experiment, space = prepared(trials=14)
     uniform = list(dict.fromkeys(space.uniform.values()))
-    queue = [p for p in space.shuffled(3, 6) if p not in uniform][:3]
-    write_queue(tmp_path, [*queue[:2], uniform[1], queue[2]])
+    queue = [d.placement for d in space.shuffled(3, 6) if d.placement not in uniform][:3]
+    write_queue(tmp_path, map(Design, [*queue[:2], uniform[1], queue[2]]))
     study = SearchStudy(experiment, space, tmp_path)
     tried = claims(study, 14)
     assert tried[: len(uniform) + 3] == [*uniform, *queue]
@@ -149,6 +159,7 @@ def test_more_trials_go_on_in_the_same_queue(prepared, tmp_path):
     experiment, space = prepared(trials=2, uniform_first=False)
     queue = list(space.shuffled(3, 5))
     write_queue(tmp_path, queue)
+    queue = [design.placement for design in queue]
     first = claims(SearchStudy(experiment, space, tmp_path), 2)
     longer, _ = prepared(trials=4, uniform_first=False)
     assert longer.folder == experiment.folder
@@ -167,8 +178,8 @@ def test_a_lost_placement_comes_again_at_once(prepared, tmp_path):
 def test_the_queue_is_plain_json(tmp_path):
     assert read_queue(tmp_path) is None
     placements = [Placement({"block1.current": {"name": "ca", "channel_reduction": 4}}), Placement()]
-    write_queue(tmp_path, placements)
-    assert read_queue(tmp_path) == placements
+    write_queue(tmp_path, map(Design, placements))
+    assert [design.placement for design in read_queue(tmp_path)] == placements
     text = queue_file(tmp_path).read_text(encoding="utf-8")
     assert json.loads(text) == [{"block1.current": {"name": "ca", "channel_reduction": 4}}, {}]
 

@@ -72,7 +72,7 @@ def test_what_is_tried_is_uniform_and_then_the_queue(whole):
     from quietspike.search.space import open_space
 
     uniform = list(dict.fromkeys(open_space(whole.experiment).uniform.values()))
-    queue = [placement for placement in read_queue(whole.folder) if placement not in uniform]
+    queue = [d.placement for d in read_queue(whole.folder) if d.placement not in uniform]
     assert [placement for placement, *_ in whole.facts] == [*uniform, *queue][:4]
 
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
-from quietspike.search.config import Experiment, describe_keys, load_experiment
+from quietspike.search.config import Experiment, load_experiment
+from quietspike.search.keys import describe_keys
 from quietspike.search.words import claim, part_overrides
 
 ELSEWHERE = {"data": COMMANDS.install}
@@ -198,10 +199,10 @@ def _search(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 
 
 def _train(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.single import read_placement, train_placement
+    from quietspike.search.single import read_design, train_design
 
     experiment = _load(options.experiment, overrides)
-    train_placement(experiment, read_placement(options.placement, experiment), console)
+    train_design(experiment, read_design(options.placement, experiment), console)
     return 0
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from quietspike.core import Placement
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
-from quietspike.search.execution import Training, run_training, site_params
-from quietspike.search.pareto import find_front
+from quietspike.search.design import Design
+from quietspike.search.execution import Training, design_params, run_training
+from quietspike.search.pareto import find_front, least_violating
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
@@ -69,7 +69,7 @@ class Job:
 
     def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
         """What a claimed placement gives on the validation split; a failure is an outcome too."""
-        training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
+        training = Training(self.experiment, claim.design, self.experiment.seed, self.trial_folder(claim.design))
         return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
 
     def attempt(
@@ -80,9 +80,10 @@ class Job:
         Raises:
             TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
         """
-        params = {**site_params(self.space.labels(training.placement)), **params}
+        labels = self.space.labels(training.placement)
+        params = {**design_params(labels, training.design.settings), **params}
         try:
-            with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
+            with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
                 return run_training(training, run, worker, test=test)
         except TrackingError:
             raise
@@ -90,14 +91,15 @@ class Job:
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))
 
-    def trial_folder(self, placement: Placement) -> Path:
+    def trial_folder(self, design: Design) -> Path:
         """Where a trial keeps its checkpoint, weights, or the traceback of its failure."""
-        return self.folder / "trials" / placement.digest
+        return self.folder / "trials" / design.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate."""
-        results = study.results()
-        kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
+        """Delete the weights of trials that others dominate, or that are further from feasible."""
+        results, goals = study.results(), self.experiment.search.goals
+        nearest = least_violating(results, goals)
+        kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
         for trial in results:
             if trial.number not in kept and trial.outcome.reason is None:
-                shutil.rmtree(self.trial_folder(trial.placement), ignore_errors=True)
+                shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

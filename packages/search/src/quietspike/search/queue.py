@@ -1,4 +1,4 @@
-"""The placements that a supernet puts forward, written down once, so that a search that goes on tries the same."""
+"""The designs that a supernet puts forward, written down once, so that a search that goes on tries the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from quietspike.core import Placement
 from quietspike.core.weights import write_whole
+from quietspike.search.design import Design
 
 
 def queue_file(search: Path) -> Path:
@@ -15,12 +15,12 @@ def queue_file(search: Path) -> Path:
     return search / "supernet" / "placements.json"
 
 
-def write_queue(search: Path, placements: Iterable[Placement]) -> None:
-    """Keep placements, the first to be tried first."""
-    write_whole(queue_file(search), json.dumps([placement.data for placement in placements]).encode())
+def write_queue(search: Path, designs: Iterable[Design]) -> None:
+    """Keep designs, the first to be tried first."""
+    write_whole(queue_file(search), json.dumps([design.data for design in designs]).encode())
 
 
-def read_queue(search: Path) -> list[Placement] | None:
+def read_queue(search: Path) -> list[Design] | None:
     """What was kept; ``None`` as long as nothing was."""
     path = queue_file(search)
-    return [Placement(data) for data in json.loads(path.read_text("utf-8"))] if path.exists() else None
+    return [Design.of(data) for data in json.loads(path.read_text("utf-8"))] if path.exists() else None

@@ -91,16 +91,16 @@ def read_search(experiment: Experiment) -> SearchResult:
 
 def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> SearchResult:
     """The result, from the journal and the confirmations' files."""
-    options = experiment.search
+    goals = experiment.search.goals
     trials = study.results()
-    front = find_front(trials, options.objective)
-    points = [(trial.outcome.accuracy, trial.outcome.totals[options.objective]) for trial in front]
+    front = find_front(trials, goals)
+    points = [goals.point(trial.outcome.value) for trial in front]
     return SearchResult(
         folder=experiment.folder,
-        objective=options.objective,
+        goals=goals,
         trials=trials,
         front=front,
-        hypervolume=hypervolume(points, options.reference),
+        hypervolume=hypervolume(points, goals.corner),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
     )
 
@@ -152,7 +152,7 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
     if len(results) < total:
         raise QuietspikeError(f"only {len(results)} of {total} trials have ended; the same command goes on")
     if all(trial.outcome.reason is not None for trial in results):
-        traceback = job.trial_folder(results[0].placement) / "error.txt"
+        traceback = job.trial_folder(results[0].design) / "error.txt"
         reason = f"every trial failed, the first with {results[0].outcome.reason}; see {traceback}"
         raise QuietspikeError(f"{reason}; to try again, remove {job.folder}")
 
@@ -170,7 +170,7 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
             ended = [(task, outcome) for task in waiting if (outcome := task.outcome(job.folder)) is not None]
             for task, _ in ended:
                 waiting.remove(task)
-            progress.show([f"{t.placement.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
+            progress.show([f"{t.design.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
 
         if left:
             engine.confirm(job, left, at_most_every(SHOW_EVERY, look))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 from optuna.samplers import NSGAIISampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from rich.console import Console
 
 from quietspike.core import Placement, QuietspikeError
 from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
+from quietspike.search.design import Design
+from quietspike.search.goals import Goals
 from quietspike.search.job import Job
 from quietspike.search.pareto import foremost
 from quietspike.search.progress import ProgressShow
@@ -57,13 +61,13 @@ def choose_placements(job: Job, console: Console) -> None:
     total = min(job.experiment.search.supernet.scored, job.space.size)
     with ProgressShow(console, "score", total, 0) as progress, ScoringCrew(job, progress.reach) as crew:
         find_placements(job.experiment, job.space, crew.score)
-        queue = rank(crew.scores, job.experiment.search.objective)
+        queue = rank(crew.scores, job.experiment.search.goals)
     if not queue:
         reason = next(outcome.reason for outcome in crew.scores.values())
         raise QuietspikeError(f"no placement could be scored, the first for {reason}")
     for name in ("weights.safetensors", "scores.csv", "epochs.csv"):
         job.tracker.parent.log_artifact(training.folder / name, "supernet")
-    write_queue(job.folder, queue)
+    write_queue(job.folder, map(Design, queue))
 
 
 def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
@@ -74,7 +78,7 @@ def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
 
     Source:
         Guo et al. 2020, Single Path One-Shot Neural Architecture Search, Algorithm 1 (evolution on shared weights).
-        Differs: two objectives, by NSGA-II (Deb et al. 2002) as Optuna has it.
+        Differs: several objectives, by NSGA-II (Deb et al. 2002) as Optuna has it, with its constraints.
     """
     options = experiment.search.supernet
     if space.size <= options.scored:
@@ -87,7 +91,9 @@ def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
         return
     seed = derive_seed(experiment.seed, "supernet") % 2**32
     sampler = NSGAIISampler(population_size=options.population, seed=seed)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    goals = experiment.search.goals
+    directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in goals.costs)]
+    study = optuna.create_study(directions=directions, sampler=sampler)
     for placement in space.uniform.values() if experiment.search.uniform_first else ():
         study.enqueue_trial(space.labels(placement))
     met: set[Placement] = set()
@@ -105,16 +111,23 @@ def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
             if outcome is None or outcome.reason is not None:
                 study.tell(trial, state=TrialState.FAIL)
             else:
-                study.tell(trial, [outcome.accuracy, outcome.totals[experiment.search.objective]])
+                for constraint, violation in goals.violations(outcome.value).items():
+                    trial.set_constraint(constraint, violation)
+                study.tell(trial, list(goals.point(outcome.value)))
 
 
-def rank(scores: Mapping[Placement, Outcome], objective: str) -> list[Placement]:
+def rank(scores: Mapping[Placement, Outcome], goals: Goals) -> list[Placement]:
     """Placements by what their front tells: the first front before the second, and in each the most telling first.
 
-    That is against the worst accuracy and cost among them, so that the order depends on nothing but the scores.
+    That is against the worst of each objective among them, so that the order depends on nothing but the scores. Those
+    that violate constraints come behind all others, the least violating first.
     """
-    good = [TrialResult(n, placement, o) for n, (placement, o) in enumerate(scores.items()) if o.reason is None]
+    good = [TrialResult(n, Design(p), o) for n, (p, o) in enumerate(scores.items()) if o.reason is None]
     if not good:
         return []
-    worst = min(t.outcome.accuracy for t in good), max(t.outcome.totals[objective] for t in good)
-    return [trial.placement for trial in foremost(good, objective, worst, len(good))]
+    accuracies, *costs = zip(*(goals.point(trial.outcome.value) for trial in good), strict=True)
+    against = dataclasses.replace(goals, reference=(min(accuracies), *map(max, costs)))
+    ranked = foremost(good, against, len(good))
+    left = [trial for trial in good if not goals.feasible(trial.outcome.value)]
+    ranked += sorted(left, key=lambda trial: (goals.violation(trial.outcome.value), trial.number))
+    return [trial.placement for trial in ranked]

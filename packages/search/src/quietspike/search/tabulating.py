@@ -15,6 +15,7 @@ from quietspike.core.training import resolve_device
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import Task
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.pareto import find_front
 from quietspike.search.progress import ProgressShow, outcome_text
@@ -69,11 +70,15 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
     with own_folder(experiment) as folder:
         inner = experiment.model_copy(update={"output": folder, "name": "table"})
         work = _Work(Job(inner, space, Untracked()), path, table, provenance())
-        everything = list(space.shuffled(experiment.seed, space.size))
-        work.train(engine, [Task(placement, experiment.seed) for placement in everything], console, "first seed")
+        everything = [design.placement for design in space.shuffled(experiment.seed, space.size)]
+        work.train(
+            engine, [Task(Design(placement), experiment.seed) for placement in everything], console, "first seed"
+        )
         again = list(dict.fromkeys([*_front(work.table, experiment), *everything[:drawn]]))
         further = range(experiment.seed + 1, experiment.seed + seeds)
-        work.train(engine, [Task(placement, seed) for seed in further for placement in again], console, "more seeds")
+        work.train(
+            engine, [Task(Design(placement), seed) for seed in further for placement in again], console, "more seeds"
+        )
         shutil.rmtree(inner.folder, ignore_errors=True)
     console.print(f"{len(work.table.entries)} trainings are in {path}", highlight=False, markup=False)
     return work.table
@@ -98,7 +103,7 @@ class _Work:
 
     def train(self, engine: Engine, tasks: Sequence[Task], console: Console, title: str) -> None:
         """Train what the table has not, and write it."""
-        waiting = [task for task in tasks if (task.placement, task.seed) not in self.table.entries]
+        waiting = [task for task in tasks if (task.design.placement, task.seed) not in self.table.entries]
         if not waiting:
             return
         objective = self._job.experiment.search.objective
@@ -107,7 +112,7 @@ class _Work:
             def look() -> None:
                 ended = self._collect(waiting)
                 for entry in ended:
-                    waiting.remove(Task(entry.placement, entry.seed))
+                    waiting.remove(Task(Design(entry.placement), entry.seed))
                 figures = [f"{e.placement.label}, seed {e.seed}: {outcome_text(e.final, objective)}" for e in ended]
                 progress.show(figures)
 
@@ -127,7 +132,7 @@ class _Work:
     def _collect(self, waiting: Sequence[Task]) -> list[Entry]:
         """What has ended among what is waited for; it is then in the table."""
         outcomes = [(task, task.outcome(self._job.folder)) for task in waiting]
-        ended = [Entry(task.placement, task.seed, outcome) for task, outcome in outcomes if outcome is not None]
+        ended = [Entry(task.design.placement, task.seed, outcome) for task, outcome in outcomes if outcome is not None]
         if ended:
             self.table = self.table.with_entries(ended, self._maker)
         if time.monotonic() - self._written > WRITE_EVERY:
@@ -140,5 +145,5 @@ def _front(table: Table, experiment: Experiment) -> list[Placement]:
     """Of the first trainings' validation figures."""
     first = [entry for entry in table.entries.values() if entry.seed == experiment.seed]
     ordered = sorted(first, key=lambda entry: entry.placement.json)  # of equals the first: in no order of their ends
-    trials = [TrialResult(number, entry.placement, entry.final) for number, entry in enumerate(ordered)]
-    return [trial.placement for trial in find_front(trials, experiment.search.objective)]
+    trials = [TrialResult(number, Design(entry.placement), entry.final) for number, entry in enumerate(ordered)]
+    return [trial.placement for trial in find_front(trials, experiment.search.goals)]

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
             return self.outcome
         last = {name: values[-1] for name, values in self.outcome.curve.items()}
         rates = {name.removeprefix(RATE): value for name, value in last.items() if name.startswith(RATE)}
-        totals = {name: last[name] for name in self.outcome.totals}
+        totals = {name: last.get(name, total) for name, total in self.outcome.totals.items()}
         return Outcome(last["accuracy"], totals, rates, self.outcome.seconds, curve=self.outcome.curve)
 
 
