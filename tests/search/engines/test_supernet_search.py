@@ -31,6 +31,7 @@ def whole(new_search):
     return search
 
 
+@pytest.mark.slow
 def test_killed_in_training_and_in_scoring_it_ends_bitwise_as_if_it_had_not_been(new_search, whole):
     search = new_search(search=SUPERNET, confirm=NOTHING)
     supernet = search.folder / "supernet"
