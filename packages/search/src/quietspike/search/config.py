@@ -19,8 +19,10 @@ from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.supernet_options import SupernetOptions
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Strategy = Literal["trials", "supernet"]
 
 
 class _Frozen(BaseModel):
@@ -85,6 +87,9 @@ class SearchOptions(_Frozen):
 
     Args:
         engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
+            of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
+        supernet: how that is done.
         sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
@@ -106,6 +111,8 @@ class SearchOptions(_Frozen):
     """
 
     engine: str = "optuna"
+    strategy: Strategy = "trials"
+    supernet: SupernetOptions = SupernetOptions()
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
@@ -127,6 +134,12 @@ class SearchOptions(_Frozen):
             raise OptionError(f"hypervolume_reference: must have a value for each of {', '.join(self.objectives)}")
         if reference is not None and min(reference[1:]) <= 0:
             raise OptionError(f"hypervolume_reference: a cost must be greater than 0, not {min(reference[1:])}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> SearchOptions:
+        if self.strategy == "supernet" and "latency" in self.asked:
+            raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
         return self
 
     @property
@@ -244,6 +257,8 @@ def _newer(options: SearchOptions) -> dict[str, Any]:
     objectives = list(options.objectives)
     newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
     newer |= {"constraints": list(options.constraints)} if options.constraints else {}
+    if options.strategy != "trials":
+        newer |= {"strategy": options.strategy, "supernet": options.supernet.model_dump()}
     return newer | ({"early_stopping": options.early_stopping.model_dump()} if options.early_stopping else {})
 
 

@@ -25,6 +25,7 @@ from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
+from quietspike.search.queue import read_queue
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.rung import Rung, Visit
 from quietspike.search.samplers import new_sampler
@@ -79,6 +80,8 @@ class SearchStudy:
         self.experiment = experiment
         self.space = space
         self.goals = experiment.search.goals
+        self._folder = folder
+        self._queue: list[Design] = []
         self._claiming = FileLock(folder / "claim.lock")
         self._designs: dict[int, Design] = {}
         self.storage = open_journal(folder / "study.journal")
@@ -187,19 +190,22 @@ class SearchStudy:
     ) -> Design | None:
         """A design that the sampler is not asked for, and that is not in the queue yet.
 
-        First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
-        only repeats itself.
+        First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
+        one at random where the sampler only repeats itself.
         """
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
         lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
         uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
-        for design in lost + uniform:
+        supernet = options.strategy == "supernet"
+        if supernet and not self._queue:  # read once: it is written once
+            self._queue = read_queue(self._folder) or []
+        for design in lost + uniform + self._queue:
             if design not in tried:
                 return design
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
+        if options.sampler != "grid" and not supernet and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(design for design in shuffled if design not in tried)
