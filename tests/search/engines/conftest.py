@@ -148,6 +148,11 @@ class Search:
         err = "".join(line for line in err.splitlines(keepends=True) if OF_RAY not in line)
         return subprocess.CompletedProcess(self.driver.args, self.driver.returncode, out, err)
 
+    def command(self, name, *overrides):
+        """Another command on the same experiment, finished."""
+        command = [Path(sys.executable).with_name("quietspike"), name, self.file, *overrides]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
+
     def block(self, step=1):
         """From now on training blocks at a step, where there is the attention ``gate``."""
         self.gate.write_text(str(step))
@@ -202,11 +207,15 @@ class Search:
             for c in confirmations
         ]
 
-    def runs(self, kind=None):
-        """MLflow's runs of the search, by their beginning."""
+    @property
+    def client(self):
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.store}")
+        return MlflowClient(f"sqlite:///{self.store}")
+
+    def runs(self, kind=None):
+        """MLflow's runs of the search, by their beginning."""
+        client = self.client
         ids = [experiment.experiment_id for experiment in client.search_experiments()]
         query = f"tags.`quietspike.kind` = '{kind}'" if kind else ""
         return list(client.search_runs(ids, query, order_by=["attributes.start_time ASC"]))

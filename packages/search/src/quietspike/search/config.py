@@ -50,6 +50,12 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise OptionError(f"a share of one, or a whole number of them, not {gpus:g}")
+    return gpus
+
+
 def _numbered(value: Any) -> Any:
     """A recipe as it was written, where pydantic would take ``true`` for 1."""
     for key, entry in value.items() if isinstance(value, Mapping) else ():
@@ -77,6 +83,10 @@ class SearchOptions(_Frozen):
         sites: patterns of the sites that are searched; the others have no attention.
         candidates: attention to choose from at each site; a list as an option's value stands for one candidate each.
         objective: what is minimised beside the error: ``spikes``, ``energy`` or ``synaptic_operations``, a sample.
+        address: of the cluster for ``ray``: ``auto`` (on one of its nodes) or ``HOST:PORT``; where null that of
+            RAY_ADDRESS, else one on this machine.
+        cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
+        gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
         hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
             spikes, 1 mJ or 10⁹ synaptic operations where null.
     """
@@ -91,6 +101,9 @@ class SearchOptions(_Frozen):
     sites: tuple[str, ...] = ("*.current",)
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objective: Objective = "spikes"
+    address: str | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
 
     @property

@@ -17,7 +17,7 @@ from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import TrackedRun, cost_metrics, firing_rates
+from quietspike.search.tracked_run import TrackedRun, cost_metrics, firing_rates
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from quietspike.core import Placement
+from quietspike.core import Placement, QuietspikeError
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
@@ -19,7 +20,11 @@ from quietspike.search.pareto import find_front
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
-from quietspike.search.tracking import Tracker, TrackingError, describe
+from quietspike.search.tracked_run import describe
+from quietspike.search.tracking import Tracker
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, a quota or a limit: what cannot be written now, and can be once there is room."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,15 @@ class Job:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
         Raises:
-            TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
+            QuietspikeError: if the disk is full, which is no placement's fault and ends the search.
         """
         params = {**site_params(self.space.labels(training.placement)), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
                 return run_training(training, run, worker, test=test)
-        except TrackingError:
-            raise
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise QuietspikeError(f"{training.folder}: {error.strerror}; what had ended is kept") from error
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))
 

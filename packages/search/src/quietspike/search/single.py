@@ -96,15 +96,18 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     def show(row: EpochRow) -> None:
         console.print(epoch_text(row), highlight=False)
 
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     threads = torch.get_num_threads()
     prepare_worker(experiment.search.threads)
     try:
-        with track_training(experiment, placement.label, site_params(labels), provenance()) as run:
+        with track_training(experiment, placement.label, site_params(labels), provenance(), say) as run:
             outcome = run_training(training, run, test=True, watch=show)
     finally:
         torch.set_num_threads(threads)
     for line in (f"Test: {outcome_text(outcome, experiment.search.objective)}", f"Weights: {training.weights}"):
-        console.print(line, highlight=False, markup=False)
+        say(line)
     return outcome
 
 
