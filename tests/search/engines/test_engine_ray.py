@@ -195,24 +195,6 @@ def test_several_workers(new_search):
     search.assert_nothing_runs()
 
 
-@pytest.mark.slow
-def test_a_tracking_store_that_breaks_stops_the_search_and_blames_no_placement(going_on, undisturbed):
-    search = going_on
-    whole = search.store.read_bytes()
-    search.store.write_bytes(b"no database any more" * 1000)
-    search.unblock()
-    done = search.end()
-    assert done.returncode == 2
-    assert "file is not a database" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert len(search.facts) == 2
-    for leftover in search.store.parent.glob("mlflow.db-*"):
-        leftover.unlink()
-    search.store.write_bytes(whole)
-    assert search.run().returncode == 0
-    search.assert_like(undisturbed)
-
-
 def test_without_ray_it_says_what_to_install(new_search):
     search = new_search(search=RAY)
     hidden = search.file.parent / "hidden"
