@@ -5,9 +5,11 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -21,7 +23,7 @@ pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 SECTION = re.search(r"## On a cluster\n(.*?)\n## ", README.read_text(), re.DOTALL)[1]
-COMMANDS = [line.strip().partition("  #")[0].split() for line in re.findall(r"^    \w.*", SECTION, re.MULTILINE)]
+COMMANDS = [line.split() for line in re.findall(r"^    (\w.*)", SECTION, re.MULTILINE)]
 GENERATE, HEAD, WORKER, SEARCH = COMMANDS
 """The commands that the README shows, in their order."""
 
@@ -80,6 +82,7 @@ class Cluster:
             "PYTHONPATH": f"{plugin}:{folder}",
             "QUIETSPIKE_TEST_GATE": str(self.gate),
             "QUIETSPIKE_TEST_OPENED": str(self.opened),
+            "RAY_TMPDIR": tempfile.mkdtemp(prefix="qs"),  # short, for sockets; and `auto` finds no other cluster
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
         }
@@ -88,7 +91,7 @@ class Cluster:
     def words(self, command):
         """A command of the README with this machine's names."""
         here = {"HEAD:6379": self.address, "6379": self.port, "ray": f"{sys.executable} -m ray.scripts.scripts"}
-        return [part for word in command for part in here.get(word, word).split()]
+        return ["env", *(part for word in command for part in here.get(word, word).split())]
 
     def run(self, command):
         return subprocess.run(
@@ -108,7 +111,13 @@ class Cluster:
                 start_new_session=True,
                 cwd=self.folder,
             )
-        wait_until(lambda: "started" in (self.folder / f"{name}.log").read_text())
+
+        def started():
+            text = (self.folder / f"{name}.log").read_text()
+            assert self.nodes[name].poll() is None, text
+            return "Ray runtime started" in text
+
+        wait_until(started)
 
     def kill(self, name):
         """SIGKILL the raylet, its workers and all else that belongs to a node."""
@@ -124,7 +133,9 @@ class Cluster:
     def occupied_head(self):
         """No trial finds room on the head meanwhile."""
         command, pipe = [sys.executable, "-c", OCCUPY, self.address], subprocess.PIPE
-        with subprocess.Popen(command, env=self.environment, stdin=pipe, stdout=pipe, text=True) as idler:
+        with subprocess.Popen(
+            command, env={**self.environment, "RAY_AUTH_MODE": "token"}, stdin=pipe, stdout=pipe, text=True
+        ) as idler:
             assert idler.stdout.readline() == "True\n"
             yield
             idler.communicate("\n")
@@ -147,6 +158,7 @@ def cluster(tmp_path_factory, plugin):
     finally:
         for name in list(cluster.nodes):
             cluster.kill(name)
+        shutil.rmtree(cluster.environment["RAY_TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture
@@ -159,7 +171,7 @@ def new(cluster, new_search):
         search.environment = {**search.environment, **cluster.environment}
         search.gate = cluster.gate
         start = search.start
-        search.start = lambda *more: start(*[cluster.address if word == "auto" else word for word in shown], *more)
+        search.start = lambda *more: start(*shown, *more)
         return search
 
     yield prepare
@@ -172,7 +184,7 @@ def test_the_commands_of_the_readme(cluster, new):
     assert (cluster.home / ".ray" / "auth_token").stat().st_size == 64
     search = new()
     done = search.run()
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert "8 trials by nsga2, 4 at a time with ray" in done.stdout
     assert len({fact[0] for fact in search.facts}) == 8
     assert all(len(outcomes) == 2 for _, outcomes in search.confirmed)
@@ -190,7 +202,7 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
         search.start("--search.workers", "1")
         first = search.blocked()
         before = search.facts
-        assert (len(before), cluster.name_of(first)) == (2, "worker")
+        assert (len(before), cluster.name_of(first)) == (2, "worker"), search.driver.args
         search.block(step=1)  # it goes on behind its first epoch
         cluster.kill("worker")
     second = search.blocked(after=first)
@@ -202,7 +214,7 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
     search.unblock()
     cluster.start("worker", WORKER)
     done = search.run("--search.workers", "1")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert re.findall("Going on.*", done.stdout) == ["Going on: 2 of 8 trials are done, interrupted: 1"]
     search.assert_like(undisturbed)
     assert [run.info.status for run in search.runs() if run.info.status != "FINISHED"] == ["KILLED", "KILLED"]
@@ -212,15 +224,16 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
 @pytest.mark.parametrize(
     ("change", "keys", "reason"),
     [
-        ({"RAY_AUTH_TOKEN": secrets.token_hex(32)}, [], "Ray refuses the token, or has found none: put the head's "),
-        ({"HOME": "/nonexistent"}, [], "Ray refuses the token, or has found none: put the head's into ~/.ray/auth_"),
+        ({"RAY_AUTH_TOKEN": secrets.token_hex(32)}, [], "Ray refuses the token, or was given none: set RAY_AUTH_M"),
+        ({"HOME": "/nonexistent"}, [], "Ray refuses the token, or was given none: set RAY_AUTH_"),
+        ({"RAY_AUTH_MODE": "disabled"}, ["--search.address", "HEAD:6379"], "Ray refuses the token, or was given none"),
         ({}, ["--search.cpus", "2"], "a trial takes 2 CPUs and 0 GPUs, and no node has as many; the largest has 1 and"),
     ],
 )
 def test_what_a_cluster_refuses_is_one_line(cluster, new, change, keys, reason):
     search = new()
     search.environment.update(change)
-    done = search.run(*keys)
+    done = search.run(*[cluster.address if key == "HEAD:6379" else key for key in keys])
     assert done.returncode == 2
     assert done.stderr.startswith("quietspike: search.")
     assert reason in done.stderr

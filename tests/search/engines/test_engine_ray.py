@@ -7,6 +7,8 @@ import sys
 import psutil
 import pytest
 
+from quietspike.search.cli import main
+
 from .conftest import PATIENCE, STOPPED
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
@@ -121,8 +123,11 @@ def test_a_placement_that_kills_its_workers_is_recorded_as_failed(new_search):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_in_one_line(going_on, undisturbed):
+def test_ctrl_c_ends_in_one_line_and_a_second_driver_is_refused(going_on, undisturbed, capsys):
     search = going_on
+    assert main(["search", str(search.file)]) == 2
+    assert capsys.readouterr() == ("", f"quietspike: {search.folder}: another search runs there\n")
+    assert main(["report", str(search.file)]) == 0, "a report reads, and disturbs nobody"
     processes = ray_processes(search)
     search.interrupt()
     done = search.end()

@@ -53,6 +53,8 @@ def test_ctrl_c_ends_in_one_line_and_a_second_driver_is_refused(going_on, capsys
     search = going_on
     assert main(["search", str(search.file)]) == 2
     assert capsys.readouterr() == ("", f"quietspike: {search.folder}: another search runs there\n")
+    assert main(["report", str(search.file)]) == 0, "a report reads, and disturbs nobody"
+    assert capsys.readouterr().err == ""
     search.interrupt()
     done = search.end()
     assert done.returncode == 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -17,14 +16,12 @@ from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.execution import Training, run_training, site_params
 from quietspike.search.pareto import find_front
+from quietspike.search.processes import FULL
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
 from quietspike.search.tracked_run import describe
 from quietspike.search.tracking import Tracker
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Of a disk, a quota or a limit: what cannot be written now, and can be once there is room."""
 
 
 @dataclass(frozen=True)

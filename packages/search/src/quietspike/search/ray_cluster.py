@@ -36,8 +36,8 @@ PROBE = "import sys, ray; ray.init(sys.argv[1], logging_level=40, log_to_driver=
 """Joins in a process of its own: Ray's library retries for a minute, and prints a line at each try."""
 
 NO_TOKEN = (
-    "Ray refuses the token, or has found none: put the head's into ~/.ray/auth_token, "
-    "or name it in RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
+    "Ray refuses the token, or was given none: set RAY_AUTH_MODE=token, and put the head's token into "
+    "~/.ray/auth_token, or name it in RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
 )
 
 
