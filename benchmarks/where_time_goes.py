@@ -23,8 +23,9 @@ from quietspike.core import Placement
 from quietspike.core.batches import Batches
 from quietspike.core.networks import build_network, find_sites
 from quietspike.search.config import Experiment
+from quietspike.search.design import Design
 from quietspike.search.opening import open_dataset
-from quietspike.search.single import train_placement
+from quietspike.search.single import train_design
 
 PARTS = {  # by the file and name of what cProfile sees, cumulative
     "data loading": [("batches.py", "epoch")],
@@ -62,7 +63,7 @@ def whole(chosen, placement):
     """Seconds by part, and of all."""
     profiler = cProfile.Profile()
     profiler.enable()
-    train_placement(chosen, placement, Console(quiet=True))
+    train_design(chosen, Design(placement), Console(quiet=True))
     profiler.disable()
     stats = pstats.Stats(profiler)
     found = dict.fromkeys(PARTS, 0.0)

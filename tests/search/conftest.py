@@ -103,13 +103,15 @@ def confirmation():
 def result(tmp_path):
     """``result(trials, confirmations)``: a search that gave these, in a folder of its own."""
 
-    def make(trials, confirmations=(), objective="spikes", reference=(0.0, 1e6)):
+    def make(trials, confirmations=(), objective="spikes", reference=(), others=(), constraints=()):
+        from quietspike.search.goals import Constraint, Goals
         from quietspike.search.pareto import find_front, hypervolume
         from quietspike.search.results import SearchResult
 
-        front = find_front(trials, objective)
-        area = hypervolume([(t.outcome.accuracy, t.outcome.totals[objective]) for t in front], reference)
-        return SearchResult(tmp_path, objective, list(trials), front, area, list(confirmations))
+        goals = Goals((objective, *others), reference, tuple(map(Constraint.parse, constraints)))
+        front = find_front(trials, goals)
+        area = hypervolume([goals.point(t.outcome.value) for t in front], goals.corner)
+        return SearchResult(tmp_path, goals, list(trials), front, area, list(confirmations))
 
     return make
 
@@ -119,23 +121,26 @@ def _outcome(accuracy, spikes):
     from quietspike.search.results import Outcome
 
     totals = {**Cost(()).totals, "spikes": float(spikes), "energy": spikes / 1e4, "synaptic_operations": spikes * 50.0}
+    totals |= {"parameters": 1e6 / (1 + spikes), "latency": spikes / 1e3}
     return Outcome(accuracy, totals, {"block1": 0.25}, 1.5)
 
 
 def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, placement=None):
     from quietspike.core import Placement
+    from quietspike.search.design import Design
     from quietspike.search.results import Outcome, TrialResult
 
     chosen = {"block1.current": {"name": "ta", "temporal_reduction": number + 1}} if placement is None else placement
     outcome = Outcome.failed(reason) if reason else _outcome(accuracy, spikes)
-    return TrialResult(number, Placement(chosen), outcome)
+    return TrialResult(number, Design(Placement(chosen)), outcome)
 
 
 def _confirmation(uniform, accuracies, spikes, *, placement=None, found=False, failures=None, seeds=None):
     from quietspike.core import Placement
+    from quietspike.search.design import Design
     from quietspike.search.results import Confirmation
 
     chosen = ({} if uniform == "none" else {"block1.current": uniform or "sa"}) if placement is None else placement
     outcomes = [_outcome(accuracy, cost) for accuracy, cost in zip(accuracies, spikes, strict=True)]
     numbered = dict(zip(seeds or range(1, len(outcomes) + 1), outcomes, strict=True))
-    return Confirmation(Placement(chosen), numbered, uniform, found, failures or {})
+    return Confirmation(Design(Placement(chosen)), numbered, uniform, found, failures or {})

@@ -22,9 +22,10 @@ from quietspike.search.analysing import analyse_weights
 from quietspike.search.analysis import LONGEST, _summary, analyse_network, evenly
 from quietspike.search.analysis_tables import TABLES
 from quietspike.search.cli import main
+from quietspike.search.design import Design
 from quietspike.search.figures import FIGURES
 from quietspike.search.opening import open_weights
-from quietspike.search.single import train_placement
+from quietspike.search.single import train_design
 
 PLACEMENT = Placement({"block1.current": "csa", "block3.current": "ta", "fc1.current": "ta"})
 LAYERS = ["block1.neuron", "block2.neuron", "block3.neuron", "fc1.neuron", "fc2.neuron"]
@@ -35,7 +36,7 @@ BLOCKS = ["block1", "block2", "block3", "fc1", "fc2"]
 def weights(tmp_path_factory, tiny_in):
     """Weights of a tiny training."""
     folder = tmp_path_factory.mktemp("analysing")
-    train_placement(tiny_in(folder, seed=4), PLACEMENT, Console(quiet=True))
+    train_design(tiny_in(folder, seed=4), Design(PLACEMENT), Console(quiet=True))
     [path] = folder.glob("runs/*/train/*/weights.safetensors")
     return path
 

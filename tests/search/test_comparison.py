@@ -5,13 +5,14 @@ from scipy import stats
 
 from quietspike.core import Placement
 from quietspike.search.comparison import paired_difference
+from quietspike.search.design import Design
 from quietspike.search.results import Confirmation, Outcome
 
 accuracies = st.floats(0, 1, allow_subnormal=False)
 
 
 def confirmed(by_seed):
-    return Confirmation(Placement(), {seed: Outcome(a, {"spikes": 1000 * a}) for seed, a in by_seed.items()})
+    return Confirmation(Design(Placement()), {seed: Outcome(a, {"spikes": 1000 * a}) for seed, a in by_seed.items()})
 
 
 @given(st.lists(st.tuples(accuracies, accuracies), min_size=2, max_size=8))

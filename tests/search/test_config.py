@@ -207,12 +207,24 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": []}, "search: input should be a valid mapping, not []"),
         ({"search": {"sampler": "nsga-2"}}, "search.sampler: no 'nsga-2'; did you mean 'nsga2'?"),
         ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe' or 'nsga2', not 3"),
-        ({"search": {"objective": "spike"}}, "search.objective: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"objective": "spikes"}}, "key: no 'search.objective'; did you mean 'search.objectives'?"),
+        ({"search": {"objectives": ["accuracy", "spike"]}}, "search.objectives: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"objectives": ["spikes", "energy"]}}, "search.objectives: accuracy is missing; a bound for it goes to search.constraints"),  # noqa: E501
+        ({"search": {"objectives": ["accuracy"]}}, "search.objectives: a cost is missing beside accuracy; there are: spikes, energy, synaptic_operations, parameters, latency"),  # noqa: E501
+        ({"search": {"objectives": ["accuracy", "energy", "energy"]}}, "search.objectives: 'energy' comes twice"),
+        ({"search": {"objectives": "spikes"}}, "search.objectives: input should be a valid list, not 'spikes'"),
+        ({"search": {"constraints": ["spike <= 3"]}}, "search.constraints: no 'spike'; did you mean 'spikes'?"),
+        ({"search": {"constraints": ["spikes < 3"]}}, "search.constraints: 'spikes < 3': must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"constraints": ["spikes <= many"]}}, "search.constraints: 'spikes <= many': 'many' is no number of at least 0"),  # noqa: E501
+        ({"search": {"constraints": ["energy <= -1"]}}, "search.constraints: 'energy <= -1': '-1' is no number of at least 0"),  # noqa: E501
+        ({"search": {"constraints": ["accuracy >= 95"]}}, "search.constraints: 'accuracy >= 95': the accuracy lies between 0 and 1"),  # noqa: E501
+        ({"search": {"constraints": [3]}}, "search.constraints: 3: must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"constraints": 3}}, "search.constraints: input should be a valid list, not 3"),
         ({"search": {"trials": 0}}, "search.trials: input should be greater than 0, not 0"),
         ({"search": {"workers": -1}}, "search.workers: input should be greater than or equal to 0, not -1"),
         ({"search": {"candidates": "ta"}}, "search.candidates: input should be a valid list, not 'ta'"),
         ({"search": {"candidates": ["ta", 5]}}, "search.candidates.1: must be a name, or a mapping with a name, not 5"),
-        ({"search": {"hypervolume_reference": [0]}}, "search.hypervolume_reference.1: missing"),
+        ({"search": {"hypervolume_reference": [0]}}, "search: hypervolume_reference: must have a value for each of accuracy, spikes"),  # noqa: E501
         ({"search": {"hypervolume_reference": [0, float("inf")]}}, "search.hypervolume_reference.1: input should be a finite number, not inf"),  # noqa: E501
         ({"confirm": {"seed": 3}}, "key: no 'confirm.seed'; did you mean 'confirm.seeds'?"),
         ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, not 'many'"),
@@ -421,7 +433,9 @@ def test_a_search_goes_on_in_its_folder_when_this_changes(change):
         {"search": {"uniform_first": False}},
         {"search": {"sites": ["block1.*"]}},
         {"search": {"candidates": ["none"]}},
-        {"search": {"objective": "energy"}},
+        {"search": {"objectives": ["accuracy", "energy"]}},
+        {"search": {"objectives": ["accuracy", "spikes", "energy"]}},
+        {"search": {"constraints": ["spikes <= 20000"]}},
     ],
 )
 def test_what_shapes_a_trial_has_a_folder_of_its_own(change):

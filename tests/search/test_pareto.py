@@ -8,6 +8,8 @@ from hypothesis import example, given
 from optuna._hypervolume import compute_hypervolume
 
 from quietspike.core import Placement
+from quietspike.search.design import Design
+from quietspike.search.goals import Goals
 from quietspike.search.pareto import (
     MOST_DECADES,
     confirmed_front,
@@ -23,10 +25,13 @@ figures = st.tuples(st.integers(0, 10).map(lambda n: n / 10), st.integers(1, 12)
 """Accuracy and spikes, on a coarse grid so that equals occur."""
 
 REFERENCE = (0.1, 1e4)
+SPIKES = Goals(reference=REFERENCE)
 
 
 def trials_of(points):
-    return [TrialResult(n, Placement(), Outcome(a, {"spikes": s, "energy": -s})) for n, (a, s) in enumerate(points)]
+    return [
+        TrialResult(n, Design(Placement()), Outcome(a, {"spikes": s, "energy": -s})) for n, (a, s) in enumerate(points)
+    ]
 
 
 def points_of(trials):
@@ -41,7 +46,7 @@ def beats(one, other):
 @example([])
 @example([(0.5, 100.0)] * 3)
 def test_the_front_is_what_no_other_dominates(points):
-    front = find_front(trials_of(points), "spikes")
+    front = find_front(trials_of(points), SPIKES)
     wanted = {p for p in points if not any(beats(other, p) for other in points)}
     assert set(points_of(front)) == wanted
     assert len(front) == len(wanted)  # of equals one
@@ -51,10 +56,10 @@ def test_the_front_is_what_no_other_dominates(points):
 
 
 def test_the_front_is_of_the_asked_objective_and_without_failures():
-    trials = [*trials_of([(0.5, 100.0), (0.5, 200.0)]), TrialResult(2, Placement(), Outcome.failed("NaN"))]
-    assert [t.number for t in find_front(trials, "spikes")] == [0]
-    assert [t.number for t in find_front(trials, "energy")] == [1]
-    assert find_front(trials[2:], "spikes") == []
+    trials = [*trials_of([(0.5, 100.0), (0.5, 200.0)]), TrialResult(2, Design(Placement()), Outcome.failed("NaN"))]
+    assert [t.number for t in find_front(trials, SPIKES)] == [0]
+    assert [t.number for t in find_front(trials, Goals(("energy",)))] == [1]
+    assert find_front(trials[2:], SPIKES) == []
 
 
 def test_hypervolume_by_hand():
@@ -82,24 +87,24 @@ def test_hypervolume_never_falls_with_another_point(points, another):
 def test_a_network_that_never_spikes_is_not_infinitely_good():
     assert hypervolume([(0.2, 0.0)], (0.1, 1e6)) == pytest.approx(0.1 * MOST_DECADES)
     assert hypervolume([(0.2, 1e-300)], (0.1, 1e6)) == pytest.approx(0.1 * MOST_DECADES)
-    chosen = most_telling(trials_of([(0.1, 0.0), (0.9, 1000.0)]), "spikes", (0.0, 1e6), 1)
+    chosen = most_telling(trials_of([(0.1, 0.0), (0.9, 1000.0)]), Goals(reference=(0.0, 1e6)), 1)
     assert points_of(chosen) == [(0.9, 1000.0)]
 
 
 @given(st.lists(figures, max_size=8), st.integers(1, 9))
 def test_the_most_telling_are_distinct_and_as_many_as_asked_for(points, count):
-    front = find_front(trials_of(points), "spikes")
-    chosen = most_telling(front, "spikes", REFERENCE, count)
+    front = find_front(trials_of(points), SPIKES)
+    chosen = most_telling(front, SPIKES, count)
     assert len(chosen) == min(count, len(front))
     assert len({t.number for t in chosen}) == len(chosen)
     assert {t.number for t in chosen} <= {t.number for t in front}
-    assert front == find_front(front, "spikes")  # untouched
+    assert front == find_front(front, SPIKES)  # untouched
 
 
 @given(st.lists(figures, min_size=1, max_size=8), st.integers(1, 4))
 def test_the_most_telling_dominate_nearly_as_much_as_any_so_many(points, count):
-    front = find_front(trials_of(points), "spikes")
-    ours = hypervolume(points_of(most_telling(front, "spikes", REFERENCE, count)), REFERENCE)
+    front = find_front(trials_of(points), SPIKES)
+    ours = hypervolume(points_of(most_telling(front, SPIKES, count)), REFERENCE)
     every = itertools.combinations(points_of(front), min(count, len(front)))
     best = max(hypervolume(some, REFERENCE) for some in every)
     assert ours >= (1 - 1 / math.e) * best - 1e-12  # greedy choice of a submodular measure
@@ -108,25 +113,27 @@ def test_the_most_telling_dominate_nearly_as_much_as_any_so_many(points, count):
 
 
 def test_the_most_telling_begin_with_the_one_that_dominates_most():
-    front = find_front(trials_of([(0.3, 100.0), (0.8, 200.0), (0.82, 1000.0)]), "spikes")
-    assert points_of(most_telling(front, "spikes", REFERENCE, 2)) == [(0.8, 200.0), (0.3, 100.0)]
+    front = find_front(trials_of([(0.3, 100.0), (0.8, 200.0), (0.82, 1000.0)]), SPIKES)
+    assert points_of(most_telling(front, SPIKES, 2)) == [(0.8, 200.0), (0.3, 100.0)]
 
 
 @given(st.lists(figures, min_size=1, max_size=3), st.lists(figures, min_size=1, max_size=3))
 def test_domination_is_no_worse_in_both_means_and_better_in_one(one, other):
     def confirmed(points):
-        return Confirmation(Placement(), {seed: Outcome(a, {"spikes": s}) for seed, (a, s) in enumerate(points)})
+        return Confirmation(
+            Design(Placement()), {seed: Outcome(a, {"spikes": s}) for seed, (a, s) in enumerate(points)}
+        )
 
     shared = min(len(one), len(other))
     ours, theirs = (tuple(np.mean(points[:shared], axis=0)) for points in (one, other))
-    assert dominates(confirmed(one), confirmed(other), "spikes") == beats(ours, theirs)
-    assert not dominates(confirmed(one), confirmed(one), "spikes")
+    assert dominates(confirmed(one), confirmed(other), SPIKES) == beats(ours, theirs)
+    assert not dominates(confirmed(one), confirmed(one), SPIKES)
 
 
 @given(st.lists(figures, unique=True, max_size=15), st.integers(1, 20))
 def test_the_foremost_come_front_by_front(points, count):
     trials = trials_of(points)
-    chosen = foremost(trials, "spikes", REFERENCE, count)
+    chosen = foremost(trials, SPIKES, count)
     assert len(chosen) == min(count, len(trials))
     assert len({trial.number for trial in chosen}) == len(chosen)
     for left_out in set(points) - set(points_of(chosen)):  # it dominates none of the chosen
@@ -134,13 +141,13 @@ def test_the_foremost_come_front_by_front(points, count):
 
 
 def test_a_failed_trial_is_never_foremost():
-    failed = TrialResult(0, Placement(), Outcome.failed("it raised"))
-    assert foremost([failed], "spikes", REFERENCE, 3) == []
+    failed = TrialResult(0, Design(Placement()), Outcome.failed("it raised"))
+    assert foremost([failed], SPIKES, 3) == []
 
 
 @given(st.lists(figures, min_size=1, max_size=10))
 def test_the_confirmed_front_is_what_no_other_mean_dominates(points):
-    confirmed = [Confirmation(Placement(), {1: Outcome(a, {"spikes": s})}) for a, s in points]
-    front = confirmed_front([*confirmed, Confirmation(Placement(), {}, failures={1: "NaN"})], "spikes")
+    confirmed = [Confirmation(Design(Placement()), {1: Outcome(a, {"spikes": s})}) for a, s in points]
+    front = confirmed_front([*confirmed, Confirmation(Design(Placement()), {}, failures={1: "NaN"})], SPIKES)
     wanted = [p for p in points if not any(beats(other, p) for other in points)]
     assert [(c.mean("accuracy"), c.mean("spikes")) for c in front] == wanted

@@ -46,13 +46,14 @@ def trained(monkeypatch):
     """Let training be quick: which placements, and with which seeds; the totals say which."""
     calls = []
 
-    def train(experiment, placement, console, seed):
+    def train(experiment, design, console, seed):
+        placement = design.placement
         calls.append((placement.label, seed))
         spikes = 100.0 / (1 + len(placement)) + seed
         totals = {"spikes": spikes, "firing_rate": spikes / 1e3, "energy_paper": spikes / 10}
         return Outcome(0.5 + seed / 100, {**totals, "spatial_spikes": spikes / 4, "spatial_firing_rate": spikes / 5e2})
 
-    monkeypatch.setattr(reproducing, "train_placement", train)
+    monkeypatch.setattr(reproducing, "train_design", train)
     return calls
 
 
@@ -181,7 +182,7 @@ def test_rows_of_earlier_calls_are_shown_wherever_their_data_lay(put, trained, c
 
 
 def test_a_row_that_diverges_ends_itself_alone_and_is_not_tried_again(put, trained, console, monkeypatch):
-    train = reproducing.train_placement
+    train = reproducing.train_design
 
     def diverge(experiment, placement, console, seed):
         outcome = train(experiment, placement, console, seed)
@@ -189,7 +190,7 @@ def test_a_row_that_diverges_ends_itself_alone_and_is_not_tried_again(put, train
             raise DivergedError("the loss is nan in epoch 1, step 2")
         return outcome
 
-    monkeypatch.setattr(reproducing, "train_placement", diverge)
+    monkeypatch.setattr(reproducing, "train_design", diverge)
     table, seeds = load_reproduction(put()), ["--confirm.seeds", "2"]
     made = rows_of(reproduce(table, console, [], seeds))
     assert (list(made["tcsa"].outcomes), made["tcsa"].failures) == ([1], {0: "the loss is nan in epoch 1, step 2"})

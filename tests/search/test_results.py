@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from quietspike.search.design import Design
 from quietspike.search.results import Outcome
 
 figures = st.floats(0, 1e6)
@@ -38,7 +39,7 @@ def test_mean_and_deviation_are_those_of_a_sample(accuracies):
     from quietspike.core import Placement
     from quietspike.search.results import Confirmation
 
-    c = Confirmation(Placement(), {seed: Outcome(a) for seed, a in enumerate(accuracies)})
+    c = Confirmation(Design(Placement()), {seed: Outcome(a) for seed, a in enumerate(accuracies)})
     assert c.mean("accuracy") == pytest.approx(statistics.mean(accuracies))
     assert c.deviation("accuracy") == pytest.approx(statistics.stdev(accuracies), abs=1e-12)
 

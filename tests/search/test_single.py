@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from quietspike.core import OptionError, Placement, QuietspikeError, UnknownNameError
 from quietspike.core.weights import load_tensors
 from quietspike.search import single
-from quietspike.search.single import evaluate_weights, read_placement, train_placement
+from quietspike.search.design import Design
+from quietspike.search.single import evaluate_weights, read_design, train_design
 from quietspike.search.space import open_space
-from quietspike.search.store import tracking_uri
-from quietspike.search.tracking import open_tracker
+from quietspike.search.tracking import open_tracker, tracking_uri
 
 BLOCKS = ["block1.current", "block2.current", "block3.current"]
 
@@ -25,13 +25,13 @@ BLOCKS = ["block1.current", "block2.current", "block3.current"]
 @pytest.mark.parametrize("sites", [["*.current"], ["block*.current"], ["block1.input", "fc1.current"]])
 def test_a_candidates_name_means_what_the_report_calls_so_everywhere(tiny_experiment, name, sites):
     experiment = tiny_experiment(search={"sites": sites})
-    assert read_placement(name, experiment) == open_space(experiment).uniform[name]
+    assert read_design(name, experiment) == Design(open_space(experiment).uniform[name])
 
 
 def test_what_is_no_candidate_stands_at_the_searched_sites_too(tiny_experiment):
     experiment = tiny_experiment(search={"sites": ["block*.current"]})
-    assert read_placement("sa", experiment) == Placement(dict.fromkeys(BLOCKS, "sa"))
-    assert read_placement("none", tiny_experiment(search={"candidates": ["ta"]})) == Placement({})
+    assert read_design("sa", experiment) == Design(Placement(dict.fromkeys(BLOCKS, "sa")))
+    assert read_design("none", tiny_experiment(search={"candidates": ["ta"]})) == Design(Placement({}))
 
 
 def test_a_candidate_may_be_named_as_it_is_printed(tiny_experiment):
@@ -39,9 +39,9 @@ def test_a_candidate_may_be_named_as_it_is_printed(tiny_experiment):
     experiment = tiny_experiment(search={"sites": ["block*.current"], "candidates": candidates})
     assert {"ca(channel_reduction=2)", "ca(channel_reduction=4)"} <= set(open_space(experiment).uniform)
     expected = Placement({site: {"name": "ca", "channel_reduction": 2} for site in BLOCKS})
-    assert read_placement("ca(channel_reduction=2)", experiment) == expected
+    assert read_design("ca(channel_reduction=2)", experiment) == Design(expected)
     with pytest.raises(UnknownNameError) as refused:
-        read_placement("ca(channel_reduction=24)", experiment)
+        read_design("ca(channel_reduction=24)", experiment)
     assert str(refused.value) == ("candidate: no 'ca(channel_reduction=24)'; did you mean 'ca(channel_reduction=4)'?")
 
 
@@ -49,7 +49,7 @@ def test_a_file_may_name_sites_that_are_not_searched(tiny_experiment, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("block1.input: ca\n")
     experiment = tiny_experiment(search={"sites": ["block*.current"]})
-    assert read_placement(str(path), experiment) == Placement({"block1.input": "ca"})
+    assert read_design(str(path), experiment) == Design(Placement({"block1.input": "ca"}))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_mistake_in_a_file_names_the_file(tiny_experiment, tmp_path, text, kin
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(kind) as refused:
-        read_placement(str(path), tiny_experiment())
+        read_design(str(path), tiny_experiment())
     assert str(refused.value) == f"{path}: {message}"
 
 
@@ -85,7 +85,7 @@ def runs(experiment):
 
 def test_a_training_is_one_run_with_its_configuration_and_its_sites(tiny_experiment, console):
     experiment = tiny_experiment(seed=2)
-    train_placement(experiment, Placement({"block1.current": "ta"}), console)
+    train_design(experiment, Design(Placement({"block1.current": "ta"})), console)
     [(kind, status, params)] = runs(experiment)
     assert (kind, status) == ("training", "FINISHED")
     sites = dict.fromkeys(open_space(experiment).choices, "none") | {"block1.current": "ta"}
@@ -102,7 +102,7 @@ def test_a_training_that_fails_leaves_the_search_finished(tiny_experiment, conso
     open_tracker(experiment, {}).parent.end("FINISHED")
     monkeypatch.setattr(single, "run_training", run_training)
     with pytest.raises(type(error)):
-        train_placement(experiment, Placement({}), console)
+        train_design(experiment, Design(Placement({})), console)
     assert [run[:2] for run in runs(experiment)] == [("training", status), ("search", "FINISHED")]
 
 
@@ -116,7 +116,7 @@ def test_a_training_has_the_searchs_threads_and_gives_them_back(tiny_experiment,
 
     monkeypatch.setattr(single, "run_training", look)
     before = torch.get_num_threads()
-    train_placement(tiny_experiment(search={"threads": before + 2}), Placement({}), console)
+    train_design(tiny_experiment(search={"threads": before + 2}), Design(Placement({})), console)
     assert seen == [before + 2]
     assert torch.get_num_threads() == before
 
@@ -124,7 +124,7 @@ def test_a_training_has_the_searchs_threads_and_gives_them_back(tiny_experiment,
 def test_paths_that_look_like_markup_are_printed_as_they_are(tiny_experiment, tmp_path, console):
     experiment = tiny_experiment(output=str(tmp_path / "runs[/old]"))
     placement = Placement({"block1.current": "ta"})
-    train_placement(experiment, placement, console)
+    train_design(experiment, Design(placement), console)
     [weights] = (experiment.folder / "train").glob("*/weights.safetensors")
     assert console.file.getvalue().endswith(f"Weights: {weights}\n")
     evaluate_weights(weights, [], "test", console)

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution
 
 from quietspike.core import Choice, Placement, QuietspikeError, Site
 from quietspike.search.config import check_experiment
+from quietspike.search.design import Design
 from quietspike.search.space import Space, open_space
 
 SPATIAL = ["block1", "block2", "block3"]
@@ -52,7 +53,7 @@ def test_a_placement_comes_back_from_its_labels(space, pick):
 @given(spaces)
 def test_shuffled_gives_each_placement_once(space):
     everything = {
-        Placement(dict(zip(space.choices, chosen, strict=True)))
+        Design(Placement(dict(zip(space.choices, chosen, strict=True))))
         for chosen in itertools.product(*space.choices.values())
     }
     for count in (space.size, space.size + 5):

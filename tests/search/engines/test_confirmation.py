@@ -8,6 +8,7 @@ from filelock import FileLock
 from quietspike.core import Choice, Placement, UnknownNameError
 from quietspike.search import execution
 from quietspike.search.confirmation import BEGUN, Task, collect_confirmations, plan_confirmation
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.searching import collect_result
@@ -44,7 +45,7 @@ def splits_read(monkeypatch):
 
 
 def trial(number, placement, accuracy, spikes):
-    return TrialResult(number, placement, Outcome(accuracy, {"spikes": spikes}))
+    return TrialResult(number, Design(placement), Outcome(accuracy, {"spikes": spikes}))
 
 
 def test_the_test_split_is_measured_in_the_confirmation_alone(job, splits_read):
@@ -54,7 +55,7 @@ def test_the_test_split_is_measured_in_the_confirmation_alone(job, splits_read):
     assert len(study.results()) == 3
     assert set(splits_read) == {"train", "validation"}
     splits_read.clear()
-    task = Task(Placement(), 1)
+    task = Task(Design(Placement()), 1)
     task.run(job, 0)
     assert splits_read.count("test") == 1
     outcome = task.outcome(job.folder)
@@ -68,7 +69,7 @@ def test_seeds_are_paired_and_none_is_that_of_the_search(job):
     plan = plan_confirmation(job.experiment, job.space, [])
     seeds = {}
     for task in plan.tasks:
-        seeds.setdefault(task.placement, []).append(task.seed)
+        seeds.setdefault(task.design.placement, []).append(task.seed)
     assert set(seeds) == set(job.space.uniform.values())
     assert all(own == [1, 2] for own in seeds.values())
     assert job.experiment.seed not in (1, 2)
@@ -79,15 +80,15 @@ def test_the_uniform_placements_take_no_place_of_the_others(job):
     none, mixed, other = Placement(), Placement({"block1.current": "ta"}), Placement({"block2.current": "ta"})
     front = [trial(0, none, 0.5, 10.0), trial(1, mixed, 0.9, 20.0), trial(2, other, 0.4, 30.0)]
     plan = plan_confirmation(job.experiment.model_copy(update={"confirm": two_of_front(job)}), job.space, front)
-    assert plan.best == [mixed, other]
-    assert plan.placements == [*job.space.uniform.values(), mixed, other]
+    assert plan.best == [Design(mixed), Design(other)]
+    assert plan.designs == [Design(placement) for placement in (*job.space.uniform.values(), mixed, other)]
 
 
 def test_a_uniform_placement_of_the_front_keeps_its_name(job):
     options = job.experiment.confirm.model_copy(update={"uniform": ("ta",), "front": 1})
     experiment = job.experiment.model_copy(update={"confirm": options})
     plan = plan_confirmation(experiment, job.space, [trial(0, Placement(), 0.5, 10.0)])
-    assert (plan.uniform, plan.best) == ([job.space.uniform["ta"]], [Placement()])
+    assert (plan.uniform, plan.best) == ([Design(job.space.uniform["ta"])], [Design(Placement())])
     for task in plan.tasks:
         task.record(job, Outcome(0.5, {"spikes": 10.0}))
     assert {(c.uniform, c.found) for c in collect_confirmations(experiment, plan)} == {("none", True), ("ta", False)}
@@ -104,7 +105,7 @@ def test_a_candidate_that_is_none_is_refused(job):
 
 
 def test_what_has_ended_is_not_run_again(job, monkeypatch):
-    task = Task(Placement(), 1)
+    task = Task(Design(Placement()), 1)
     kept = Outcome(0.5, {"spikes": 1.0})
     task.record(job, kept)
     monkeypatch.setattr(Job, "attempt", None)
@@ -113,7 +114,7 @@ def test_what_has_ended_is_not_run_again(job, monkeypatch):
 
 
 def test_what_another_worker_has_begun_is_left_to_it(job, monkeypatch):
-    task = Task(Placement(), 1)
+    task = Task(Design(Placement()), 1)
     folder = task.folder(job.folder)
     folder.mkdir(parents=True)
     monkeypatch.setattr(Job, "attempt", None)
@@ -126,7 +127,7 @@ def test_what_another_worker_has_begun_is_left_to_it(job, monkeypatch):
 
 
 def test_an_outcome_is_never_taken_for_abandoned(job):
-    task = Task(Placement(), 1)
+    task = Task(Design(Placement()), 1)
     task.record(job, Outcome(0.5, {"spikes": 1.0}))
     (task.folder(job.folder) / BEGUN).touch()  # killed between the two
     assert not task.abandoned(job)
@@ -134,7 +135,7 @@ def test_an_outcome_is_never_taken_for_abandoned(job):
 
 
 def test_asking_what_was_abandoned_makes_no_folders(job):
-    assert not Task(Placement(), 1).abandoned(job)
+    assert not Task(Design(Placement()), 1).abandoned(job)
     assert not (job.folder / "confirm").exists()
 
 
@@ -161,7 +162,7 @@ def test_an_attempt_that_raises_keeps_its_traceback(job, monkeypatch):
         raise ValueError("first line\nsecond line")
 
     monkeypatch.setattr("quietspike.search.job.run_training", breaks)
-    task = Task(Placement(), 1)
+    task = Task(Design(Placement()), 1)
     task.run(job, 0)
     assert task.outcome(job.folder).reason == "ValueError: first line"
     folder = task.folder(job.folder)
@@ -180,7 +181,7 @@ def test_what_was_measured_must_be_finite(job, monkeypatch):
 
     real = execution.evaluate
     monkeypatch.setattr(execution, "evaluate", evaluate)
-    task = Task(Placement({"block1.current": Choice("ta")}), 1)
+    task = Task(Design(Placement({"block1.current": Choice("ta")})), 1)
     task.run(job, 0)
     assert task.outcome(job.folder).reason == "DivergedError: accuracy is nan after the last epoch"
 
@@ -189,4 +190,6 @@ def confirmation_runs(job):
     from mlflow import MlflowClient
 
     query = "tags.`quietspike.kind` = 'confirmation'"
-    return MlflowClient(job.tracker.uri).search_runs([job.tracker.experiment_id], query)
+    sender = job.tracker.sender()
+    sender.send()
+    return MlflowClient(job.tracker.uri).search_runs([sender.connect()], query)

@@ -160,6 +160,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     shows = "Train the rows of a published table and show ours beside what was printed"
     table = add("reproduce", _reproduce, shows, takes="YAML file of a table, as experiments/ma-table6.yaml")
     table.add_argument("--row", action="append", default=[], metavar="NAME", help="train this one; may be repeated")
+    bench = add("tabulate", _tabulate, "Train every placement of the space into the table search.table")
+    bench.add_argument("--seeds", type=int, default=3, help="trainings of the front and of what is drawn")
+    bench.add_argument("--drawn", type=int, default=50, help="placements at random that have as many seeds")
     evaluate = add("evaluate", _evaluate, "Measure trained weights and print their cost by layer", experiment=False)
     evaluate.add_argument("weights", type=Path, help="a weights.safetensors of a search or a training")
     evaluate.add_argument("--split", default="test", help="train, validation or test")
@@ -196,10 +199,10 @@ def _search(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 
 
 def _train(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.single import read_placement, train_placement
+    from quietspike.search.single import read_design, train_design
 
     experiment = _load(options.experiment, overrides)
-    train_placement(experiment, read_placement(options.placement, experiment), console)
+    train_design(experiment, read_design(options.placement, experiment), console)
     return 0
 
 
@@ -210,6 +213,13 @@ def _reproduce(options: argparse.Namespace, overrides: Sequence[str], console: C
     if options.experiment is None:
         raise OptionError("reproduce: give a table, as experiments/ma-table6.yaml")
     reproduce(load_reproduction(options.experiment), console, options.row, overrides)
+    return 0
+
+
+def _tabulate(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    from quietspike.search.tabulating import tabulate
+
+    tabulate(_load(options.experiment, overrides), console, options.seeds, options.drawn)
     return 0
 
 

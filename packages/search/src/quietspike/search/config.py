@@ -9,19 +9,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from quietspike.core import Choice, OptionError
+from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.candidates import expand_candidates as expand_candidates
+from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain, fields_of
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
-Objective = Literal["spikes", "energy", "synaptic_operations"]
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
-
-REFERENCE_COSTS = {"spikes": 1e6, "energy": 1e3, "synaptic_operations": 1e9}
-"""More of each, in its unit, than a network that one would search."""
 
 
 class _Frozen(BaseModel):
@@ -64,6 +62,12 @@ def _numbered(value: Any) -> Any:
     return value
 
 
+def _constraints(value: Any) -> Any:
+    """Each as it reads; a single one needs no list."""
+    texts = [value] if isinstance(value, str) else value
+    return [Constraint.parse(text).text for text in texts] if isinstance(texts, list | tuple) else texts
+
+
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
@@ -82,13 +86,17 @@ class SearchOptions(_Frozen):
         uniform_first: try the same attention everywhere first, for each candidate.
         sites: patterns of the sites that are searched; the others have no attention.
         candidates: attention to choose from at each site; a list as an option's value stands for one candidate each.
-        objective: what is minimised beside the error: ``spikes``, ``energy`` or ``synaptic_operations``, a sample.
+        objectives: ``accuracy``, and at least one cost to minimise: ``spikes``, ``energy``, ``synaptic_operations``,
+            ``parameters``, or ``latency`` (milliseconds for one sample on the device; it is never the same twice).
+        constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
+            nearer to it, and nothing else enters the front.
+        table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         address: of the cluster for ``ray``: ``auto`` (on one of its nodes) or ``HOST:PORT``; where null that of
             RAY_ADDRESS, else one on this machine.
         cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
         gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
-        hypervolume_reference: the accuracy and objective that a placement must better to count; accuracy 0 and 10⁶
-            spikes, 1 mJ or 10⁹ synaptic operations where null.
+        hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
+            10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
     """
 
     engine: str = "optuna"
@@ -100,16 +108,38 @@ class SearchOptions(_Frozen):
     uniform_first: bool = True
     sites: tuple[str, ...] = ("*.current",)
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
-    objective: Objective = "spikes"
+    objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
+    constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     address: str | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
-    hypervolume_reference: tuple[float, Annotated[float, Field(gt=0)]] | None = None
+    hypervolume_reference: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> SearchOptions:
+        reference = self.hypervolume_reference
+        if reference is not None and len(reference) != len(self.objectives):
+            raise OptionError(f"hypervolume_reference: must have a value for each of {', '.join(self.objectives)}")
+        if reference is not None and min(reference[1:]) <= 0:
+            raise OptionError(f"hypervolume_reference: a cost must be greater than 0, not {min(reference[1:])}")
+        return self
 
     @property
-    def reference(self) -> tuple[float, float]:
-        """``hypervolume_reference``, or the objective's own."""
-        return self.hypervolume_reference or (0.0, REFERENCE_COSTS[self.objective])
+    def objective(self) -> str:
+        """The first cost among the objectives: that of plots and progress."""
+        return self.objectives[1]
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """All figures that an objective or a constraint names."""
+        return frozenset(self.objectives) | {bound.figure for bound in self.goals.constraints}
+
+    @property
+    def goals(self) -> Goals:
+        """Objectives and constraints."""
+        constraints = tuple(map(Constraint.parse, self.constraints))
+        return Goals(self.objectives[1:], self.hypervolume_reference or (), constraints)
 
 
 class ConfirmOptions(_Frozen):
@@ -193,9 +223,17 @@ class Experiment(_Frozen):
         data = self.data
         shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
         shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates", "objective")
+        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
         shaping["search"] = {key: data["search"][key] for key in searched}
+        shaping["search"] |= _newer(self.search)
         return shaping
+
+
+def _newer(options: SearchOptions) -> dict[str, Any]:
+    """Keys that came later, so that a search without them keeps its folder."""
+    objectives = list(options.objectives)
+    newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
+    return newer | ({"constraints": list(options.constraints)} if options.constraints else {})
 
 
 def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,28 +277,6 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
 def default_yaml() -> str:
     """The text of the embedded default experiment."""
     return resources.files("quietspike.search").joinpath("digits-default.yaml").read_text(encoding="utf-8")
-
-
-def expand_candidates(candidates: Sequence[str | Mapping[str, Any]]) -> list[Choice]:
-    """Choices from candidates; ``{"name": "ca", "channel_reduction": [4, 8]}`` stands for two.
-
-    Raises:
-        OptionError: for a candidate without a name, an option without a value, or two that read alike.
-    """
-    choices: dict[str, Choice] = {}
-    for candidate in candidates:
-        variants: list[Any] = [candidate]
-        if isinstance(candidate, Mapping):
-            variants = [{}]
-            for key, value in candidate.items():
-                values = value if isinstance(value, list | tuple) else [value]
-                if not values:
-                    raise OptionError(f"search.candidates: {key}=[]: there is nothing to choose from")
-                variants = [{**variant, key: one} for variant in variants for one in values]
-        for choice in map(Choice.of, variants):
-            if repr(choices.setdefault(choice.label, choice)) != repr(choice):  # 1 equals True, and reads otherwise
-                raise OptionError(f"search.candidates: two of them read {choice.label}")
-    return list(choices.values())
 
 
 def describe_keys() -> str:

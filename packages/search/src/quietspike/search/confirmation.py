@@ -12,10 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from quietspike.core import Placement
 from quietspike.core.errors import unknown_name
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment, expand_candidates
+from quietspike.search.design import Design
 from quietspike.search.execution import Training
 from quietspike.search.job import Job
 from quietspike.search.pareto import foremost
@@ -31,16 +31,16 @@ class Task:
     """One training of the confirmation.
 
     Args:
-        placement: which attention where.
+        design: what to train.
         seed: another one than the search's.
     """
 
-    placement: Placement
+    design: Design
     seed: int
 
     def folder(self, search: Path) -> Path:
         """Where its weights and its outcome lie, in the search's folder."""
-        return search / "confirm" / f"{self.placement.digest}-seed{self.seed}"
+        return search / "confirm" / f"{self.design.digest}-seed{self.seed}"
 
     def outcome(self, search: Path) -> Outcome | None:
         """What it gave; ``None`` while it has not ended."""
@@ -59,7 +59,7 @@ class Task:
             with FileLock(folder / "lock", timeout=0):
                 if self.outcome(job.folder) is None:
                     (folder / BEGUN).touch()
-                    training = Training(job.experiment, self.placement, self.seed, folder)
+                    training = Training(job.experiment, self.design, self.seed, folder)
                     params = {"seed": str(self.seed)}
                     outcome = job.attempt(training, "confirmation", f"seed {self.seed}", params, worker, test=True)
                     self.record(job, outcome)
@@ -82,29 +82,29 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is confirmed: each placement with each seed.
+    """What is confirmed: each design with each seed.
 
     Args:
         uniform: the uniform placements that were asked for.
         best: the foremost of the search's other trials.
         names: of every uniform placement, asked for or not, the candidate that it has everywhere.
-        seeds: the same for all placements, so that differences can be paired.
+        seeds: the same for all designs, so that differences can be paired.
     """
 
-    uniform: Sequence[Placement]
-    best: Sequence[Placement]
-    names: Mapping[Placement, str]
+    uniform: Sequence[Design]
+    best: Sequence[Design]
+    names: Mapping[Design, str]
     seeds: range
 
     @property
-    def placements(self) -> list[Placement]:
+    def designs(self) -> list[Design]:
         """Each once."""
         return list(dict.fromkeys([*self.uniform, *self.best]))
 
     @property
     def tasks(self) -> list[Task]:
-        """Seed by seed, so that an early stop leaves all placements comparable."""
-        return [Task(placement, seed) for seed in self.seeds for placement in self.placements]
+        """Seed by seed, so that an early stop leaves all designs comparable."""
+        return [Task(design, seed) for seed in self.seeds for design in self.designs]
 
 
 def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[TrialResult]) -> Plan:
@@ -120,27 +120,27 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
     for label in labels:
         if label not in space.uniform:
             raise unknown_name("confirm.uniform", label, space.uniform)
-    uniform = [space.uniform[label] for label in labels]
-    names: dict[Placement, str] = {}
+    uniform = [Design(space.uniform[label]) for label in labels]
+    names: dict[Design, str] = {}
     for label, placement in space.uniform.items():
-        names.setdefault(placement, label)
-    others = [trial for trial in trials if trial.placement not in uniform]
-    best = foremost(others, search.objective, search.reference, options.front)
+        names.setdefault(Design(placement), label)
+    others = [trial for trial in trials if trial.design not in uniform]
+    best = foremost(others, search.goals, options.front)
     first = experiment.seed + 1
-    return Plan(uniform, [trial.placement for trial in best], names, range(first, first + options.seeds))
+    return Plan(uniform, [trial.design for trial in best], names, range(first, first + options.seeds))
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:
-    """What the plan's tasks have given so far, by rising cost; at the end the placements whose tasks all failed."""
+    """What the plan's tasks have given so far, by rising cost; at the end the designs whose tasks all failed."""
     confirmations = []
-    for placement in plan.placements:
-        tasks = [Task(placement, seed) for seed in plan.seeds]
+    for design in plan.designs:
+        tasks = [Task(design, seed) for seed in plan.seeds]
         ended = {task.seed: outcome for task in tasks if (outcome := task.outcome(experiment.folder)) is not None}
         confirmation = Confirmation(
-            placement,
+            design,
             {seed: outcome for seed, outcome in ended.items() if outcome.reason is None},
-            uniform=plan.names.get(placement),
-            found=placement in plan.best,
+            uniform=plan.names.get(design),
+            found=design in plan.best,
             failures={seed: outcome.reason for seed, outcome in ended.items() if outcome.reason is not None},
         )
         if ended:

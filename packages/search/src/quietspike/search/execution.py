@@ -1,23 +1,36 @@
-"""One training of one placement, as trials and confirmations share it."""
+"""One training of one design, as trials and confirmations share it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from quietspike.core import CheckpointError, Placement
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import Evaluation, evaluate
+from quietspike.core.latency import measure_latency
 from quietspike.core.networks import build_network
 from quietspike.core.training import DivergedError, EpochRow, resolve_device, train
 from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design, spell
 from quietspike.search.results import Outcome
-from quietspike.search.tracked_run import TrackedRun, cost_metrics, firing_rates
+from quietspike.search.tracked_run import cost_metrics, epoch_metrics, firing_rates
+
+
+class Log(Protocol):
+    """What a training tells: MLflow's run, or one that keeps nothing."""
+
+    def log_epoch(self, row: EpochRow) -> None:
+        """The metrics of an epoch."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Other metrics."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +38,26 @@ class Training:
     """What to train and where to keep it.
 
     Args:
-        experiment: network, data, recipe.
-        placement: which attention where.
+        base: network, data, recipe, as the search has them.
+        design: which attention where, and what replaces the experiment's own.
         seed: of the weights and the order of samples.
         folder: for ``checkpoint.safetensors`` while it runs and ``weights.safetensors`` afterwards.
     """
 
-    experiment: Experiment
-    placement: Placement
+    base: Experiment
+    design: Design
     seed: int
     folder: Path
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The base with the design's settings in it."""
+        return self.design.apply(self.base)
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
     @property
     def record(self) -> dict[str, Any]:
@@ -51,13 +74,13 @@ class Training:
 
 def run_training(
     training: Training,
-    run: TrackedRun,
+    run: Log,
     worker: int = 0,
     *,
     test: bool = False,
     watch: Callable[[EpochRow], None] | None = None,
 ) -> Outcome:
-    """Train a placement, log it, and keep its weights; goes on from a checkpoint that was left whole.
+    """Train a design, log it, and keep its weights; goes on from a checkpoint that was left whole.
 
     Args:
         training: what to train.
@@ -85,9 +108,10 @@ def run_training(
         checkpoint=checkpoint,
         record=training.record,
     )
-    seconds = 0.0
+    seconds, epochs = 0.0, []
     for row in rows:
         seconds += row.seconds
+        epochs.append(epoch_metrics(row))
         run.log_epoch(row)
         if watch is not None:
             watch(row)
@@ -97,7 +121,13 @@ def run_training(
         measured = evaluate(network, batches.epoch(), experiment.train, device, batches.voting, images=batches.images)
         shown = {"accuracy": measured.accuracy, "loss": measured.loss, **cost_metrics(measured.cost)}
         run.log_metrics({f"test_{name}": value for name, value in shown.items()}, step=row.epoch)
-    outcome = Outcome(measured.accuracy, measured.cost.totals, firing_rates(measured.cost), seconds)
+    totals = measured.cost.totals
+    if "latency" in experiment.search.asked:
+        frames, _ = next(Batches(dataset.split("validation"), 1).epoch())
+        totals["latency"] = measure_latency(network, frames, experiment.train)
+        run.log_metrics({"test_latency" if test else "latency": totals["latency"]}, step=row.epoch)
+    curve = {name: [epoch[name] for epoch in epochs] for name in epochs[0]}
+    outcome = Outcome(measured.accuracy, totals, firing_rates(measured.cost), seconds, curve=curve)
     for name, value in {"accuracy": outcome.accuracy, **outcome.totals}.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value} after the last epoch")
@@ -114,6 +144,7 @@ def _drop_damaged(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def site_params(labels: Mapping[str, str]) -> dict[str, str]:
-    """MLflow's parameters of a placement."""
-    return {f"site.{site}": label for site, label in labels.items()}
+def design_params(labels: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """MLflow's parameters of a design: the label of each site, and its settings."""
+    sites = {f"site.{site}": label for site, label in labels.items()}
+    return sites | {f"set.{key}": spell(value) for key, value in settings.items()}

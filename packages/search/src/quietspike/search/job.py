@@ -10,18 +10,20 @@ from pathlib import Path
 
 import torch
 
-from quietspike.core import Placement, QuietspikeError
+from quietspike.core import QuietspikeError
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
-from quietspike.search.execution import Training, run_training, site_params
-from quietspike.search.pareto import find_front
+from quietspike.search.design import Design
+from quietspike.search.execution import Training, design_params, run_training
+from quietspike.search.pareto import find_front, least_violating
 from quietspike.search.processes import FULL
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
 from quietspike.search.tracked_run import describe
 from quietspike.search.tracking import Tracker
+from quietspike.search.untracked import Untracked
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Job:
     Args:
         experiment: what was asked for.
         space: what is searched.
-        tracker: where runs are logged.
+        tracker: where runs are logged, if anywhere.
     """
 
     experiment: Experiment
     space: Space
-    tracker: Tracker
+    tracker: Tracker | Untracked
 
     @property
     def folder(self) -> Path:
@@ -70,7 +72,7 @@ class Job:
 
     def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
         """What a claimed placement gives on the validation split; a failure is an outcome too."""
-        training = Training(self.experiment, claim.placement, self.experiment.seed, self.trial_folder(claim.placement))
+        training = Training(self.experiment, claim.design, self.experiment.seed, self.trial_folder(claim.design))
         return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
 
     def attempt(
@@ -81,9 +83,10 @@ class Job:
         Raises:
             QuietspikeError: if the disk is full, which is no placement's fault and ends the search.
         """
-        params = {**site_params(self.space.labels(training.placement)), **params}
+        labels = self.space.labels(training.placement)
+        params = {**design_params(labels, training.design.settings), **params}
         try:
-            with self.tracker.child(kind, f"{name}: {training.placement.label}", params) as run:
+            with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
                 return run_training(training, run, worker, test=test)
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
             if isinstance(error, OSError) and error.errno in FULL:
@@ -91,14 +94,15 @@ class Job:
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))
 
-    def trial_folder(self, placement: Placement) -> Path:
+    def trial_folder(self, design: Design) -> Path:
         """Where a trial keeps its checkpoint, weights, or the traceback of its failure."""
-        return self.folder / "trials" / placement.digest
+        return self.folder / "trials" / design.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate."""
-        results = study.results()
-        kept = {trial.number for trial in find_front(results, self.experiment.search.objective)}
+        """Delete the weights of trials that others dominate, or that are further from feasible."""
+        results, goals = study.results(), self.experiment.search.goals
+        nearest = least_violating(results, goals)
+        kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
         for trial in results:
             if trial.number not in kept and trial.outcome.reason is None:
-                shutil.rmtree(self.trial_folder(trial.placement), ignore_errors=True)
+                shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

@@ -23,6 +23,8 @@ AXIS_LABELS = {
     "spikes": "Spikes per sample",
     "energy": "Energy per sample (µJ)",
     "synaptic_operations": "Synaptic operations per sample",
+    "parameters": "Parameters",
+    "latency": "Latency of a sample (ms)",
 }
 FRONT_COLOUR, UNIFORM_COLOUR, TRIAL_COLOUR = "#0072b2", "#d55e00", "#9a9a9a"  # told apart by the colour-blind too
 NEAR_OFFSETS = ((5, 4), (-5, 4), (5, -4), (-5, -4), (0, 7), (0, -7), (9, 0), (-9, 0))
@@ -87,7 +89,13 @@ def _draw_trials(axes: Axes, result: SearchResult, floor: float) -> None:
     label = _legend("trials", "validation", (hidden, "lie below"), (free, "cost 0"))
     axes.scatter(cost, [100 * outcome.accuracy for outcome in good], s=10, c=TRIAL_COLOUR, label=label)
     front = [(t.outcome.totals[result.objective], 100 * t.outcome.accuracy) for t in result.front]
-    axes.step(*zip(*front, strict=True), where="post", color=TRIAL_COLOUR, linewidth=1, label="their front")
+    if len(result.goals.costs) == 1 and front:
+        axes.step(*zip(*front, strict=True), where="post", color=TRIAL_COLOUR, linewidth=1, label="their front")
+    elif front:  # seen from one side of several, it is no line
+        others = ", ".join(cost.replace("_", " ") for cost in result.goals.costs[1:])
+        label = f"their front (with {others})"
+        costs, accuracies = zip(*front, strict=True)
+        axes.scatter(costs, accuracies, s=30, c="none", edgecolors="black", linewidths=0.8, label=label)
 
 
 def _draw_confirmations(axes: Axes, result: SearchResult, confirmed: Sequence[Confirmation]) -> None:

@@ -9,7 +9,11 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from quietspike.search.goals import LESS
 from quietspike.search.results import Outcome, TrialResult
+
+UNITS = {"energy": "µJ", "latency": "ms"}
+"""Of what is not counted."""
 
 
 class ProgressShow:
@@ -55,7 +59,7 @@ class ProgressShow:
 
 def trial_line(trial: TrialResult, objective: str) -> str:
     """One line for a trial."""
-    return f"{trial.placement.label}: {outcome_text(trial.outcome, objective)}"
+    return f"{trial.design.label}: {outcome_text(trial.outcome, objective)}"
 
 
 def outcome_text(outcome: Outcome, objective: str) -> str:
@@ -71,7 +75,7 @@ def best_note(trials: Sequence[TrialResult], objective: str) -> str:
     if not good:
         return ""
     least = min(outcome.totals[objective] for outcome in good)
-    word = "least" if objective == "energy" else "fewest"
+    word = "least" if objective in LESS else "fewest"
     return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, {word} {amount(least, objective)}"
 
 
@@ -81,6 +85,11 @@ def amount(value: float, objective: str) -> str:
     >>> amount(12345.6, "spikes"), amount(0.51234, "energy")
     ('12,346 spikes', '0.512 µJ')
     """
-    if objective == "energy":
-        return f"{value:.3g} µJ"
+    if objective in UNITS:
+        return f"{value:.3g} {UNITS[objective]}"
     return f"{value:,.0f} {objective.replace('_', ' ')}"
+
+
+def short_number(value: float) -> str:
+    """With as many digits as one reads."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

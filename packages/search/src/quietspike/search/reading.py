@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,13 @@ def override(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
     Raises:
         OptionError: for a word that is no option, or a missing value.
     """
+    return put_all(data, _pairs(overrides))
+
+
+def put_all(data: Mapping[str, Any], pairs: Iterable[tuple[Sequence[str], Any]]) -> dict[str, Any]:
+    """Plain data with other values in it, each given by the keys that lead to it; in the order of ``override``."""
     changed = dict(data)
-    for path, value in sorted(_pairs(overrides), key=lambda pair: (len(pair[0]), pair[0][-1] != "name")):
+    for path, value in sorted(pairs, key=lambda pair: (len(pair[0]), pair[0][-1] != "name")):
         _put(changed, path, value)
     return changed
 

@@ -19,9 +19,10 @@ from quietspike.core.training import DivergedError
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 from quietspike.search.reproduction import Reproduction, Row
 from quietspike.search.results import Outcome
-from quietspike.search.single import plan_training, train_placement
+from quietspike.search.single import plan_training, train_design
 from quietspike.search.tables import write_csv
 
 PRINTED = {"accuracy": ".2f", "firing_rate": ".3f", "spikes": ",.0f", "efficiency": ".2f"}
@@ -117,7 +118,7 @@ class _Plan:
 
     def outcome(self, number: int) -> Path:
         """Where that training leaves what it gave."""
-        return plan_training(self.experiment, self.placement, self.seed(number)).folder / "outcome.json"
+        return plan_training(self.experiment, Design(self.placement), self.seed(number)).folder / "outcome.json"
 
 
 def _plan(table: Reproduction, name: str, overrides: Sequence[str]) -> _Plan:
@@ -143,7 +144,7 @@ def _settings(row: Row, experiment: Experiment) -> dict[str, Any]:
 
 def _train(plan: _Plan, seed: int, console: Console) -> Outcome:
     try:
-        return train_placement(plan.experiment, plan.placement, console, seed)
+        return train_design(plan.experiment, Design(plan.placement), console, seed)
     except DivergedError as error:
         return Outcome.failed(str(error))
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from quietspike.core import Placement
+from quietspike.search.design import Design
+from quietspike.search.goals import Goals
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Outcome:
         rates: firing rate by neuron layer.
         seconds: of the training.
         reason: why it failed; ``None`` where it did not.
+        curve: by the name of a metric, its value after each epoch, as MLflow is given them; of the validation split.
     """
 
     accuracy: float = math.nan
@@ -30,6 +33,7 @@ class Outcome:
     rates: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
+    curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def value(self, name: str) -> float:
         """The accuracy, or a cost total."""
@@ -56,33 +60,43 @@ class TrialResult:
     """One trial of the search, measured on the validation split."""
 
     number: int
-    placement: Placement
+    design: Design
     outcome: Outcome
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One placement, trained anew with several seeds and measured on the test split.
+    """One design, trained anew with several seeds and measured on the test split.
 
     Args:
-        placement: which.
+        design: which.
         outcomes: by seed; those that failed are left out.
         uniform: the candidate that it has everywhere; ``None`` for a mixed placement.
         found: whether the search's trials put it forward, beside the uniform placements.
         failures: reasons, by seed.
     """
 
-    placement: Placement
+    design: Design
     outcomes: Mapping[int, Outcome]
     uniform: str | None = None
     found: bool = False
     failures: Mapping[int, str] = field(default_factory=dict)
 
     @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
+
+    @property
     def name(self) -> str:
         """For people: what it has everywhere, or what it has where."""
         if self.uniform is None:
-            return self.placement.label
+            return self.design.label
         return self.uniform if self.uniform == "none" else f"{self.uniform} everywhere"
 
     def values(self, name: str) -> list[float]:
@@ -110,19 +124,24 @@ class SearchResult:
 
     Args:
         folder: where everything lies.
-        objective: what was minimised.
+        goals: what was sought.
         trials: all that ran to an end, failures included.
-        front: the trials that no other dominates, by rising cost.
-        hypervolume: of the front, in accuracy × decades of the objective.
+        front: the feasible trials that no other dominates, by rising cost.
+        hypervolume: of the front, in accuracy × decades of each cost.
         confirmations: of the front and of uniform placements, by rising cost.
     """
 
     folder: Path
-    objective: str
+    goals: Goals
     trials: Sequence[TrialResult]
     front: Sequence[TrialResult]
     hypervolume: float
     confirmations: Sequence[Confirmation]
+
+    @property
+    def objective(self) -> str:
+        """The first cost."""
+        return self.goals.objective
 
     def confirmed(self, uniform: str) -> Confirmation | None:
         """The confirmation of a uniform placement; ``None`` where it was not confirmed."""
@@ -130,7 +149,7 @@ class SearchResult:
 
     @property
     def best(self) -> Confirmation | None:
-        """The confirmed placement of least cost that is no less accurate than no attention, by their means.
+        """The confirmed design of least cost that is no less accurate than no attention and feasible, by their means.
 
         Each is compared over the seeds that both have; ``None`` where no attention was not confirmed.
         """
@@ -139,6 +158,7 @@ class SearchResult:
             return None
         pairs = [(c, *paired(c, none)) for c in self.confirmations]
         fit = [c for c, ours, theirs in pairs if ours.outcomes and ours.mean("accuracy") >= theirs.mean("accuracy")]
+        fit = [c for c in fit if self.goals.feasible(c.mean)]
         return min(fit, key=lambda c: c.mean(self.objective), default=None)
 
 

@@ -60,12 +60,13 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     dataset = open_dataset(experiment)
     for name in ("train", "validation", "test"):  # once, before several processes ask for them
         dataset.split(name)
-    with _own_folder(experiment) as folder:
+    with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
         study.await_strangers()
-        job = Job(experiment, space, open_tracker(experiment, provenance()))
-        with sending(job.tracker.sender(_plainly(console))), _accounted(job, study) as interrupted:
+        tracker = open_tracker(experiment, provenance())
+        job = Job(experiment, space, tracker)
+        with sending(tracker.sender(_plainly(console))), _accounted(job, study) as interrupted:
             _announce(job, study, interrupted, console)
             _try_placements(engine, job, study, console)
             _confirm(engine, job, study, console)
@@ -100,16 +101,16 @@ def read_search(experiment: Experiment) -> SearchResult:
 
 def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> SearchResult:
     """The result, from the journal and the confirmations' files."""
-    options = experiment.search
+    goals = experiment.search.goals
     trials = study.results()
-    front = find_front(trials, options.objective)
-    points = [(trial.outcome.accuracy, trial.outcome.totals[options.objective]) for trial in front]
+    front = find_front(trials, goals)
+    points = [goals.point(trial.outcome.value) for trial in front]
     return SearchResult(
         folder=experiment.folder,
-        objective=options.objective,
+        goals=goals,
         trials=trials,
         front=front,
-        hypervolume=hypervolume(points, options.reference),
+        hypervolume=hypervolume(points, goals.corner),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
     )
 
@@ -154,14 +155,14 @@ def _try_placements(engine: Engine, job: Job, study: SearchStudy, console: Conso
             progress.show(lines, best_note(trials, objective))
 
         if len(seen) < total:
-            engine.search(job, _at_most_every(SHOW_EVERY, look))
+            engine.search(job, at_most_every(SHOW_EVERY, look))
             look()
     job.tidy(study)  # again, since a worker may have been killed before it did
     results = study.results()
     if len(results) < total:
         raise QuietspikeError(f"only {len(results)} of {total} trials have ended; the same command goes on")
     if all(trial.outcome.reason is not None for trial in results):
-        traceback = job.trial_folder(results[0].placement) / "error.txt"
+        traceback = job.trial_folder(results[0].design) / "error.txt"
         reason = f"every trial failed, the first with {results[0].outcome.reason}; see {traceback}"
         raise QuietspikeError(f"{reason}; to try again, remove {job.folder}")
 
@@ -179,10 +180,10 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
             ended = [(task, outcome) for task in waiting if (outcome := task.outcome(job.folder)) is not None]
             for task, _ in ended:
                 waiting.remove(task)
-            progress.show([f"{t.placement.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
+            progress.show([f"{t.design.label}, seed {t.seed}: {outcome_text(o, objective)}" for t, o in ended])
 
         if left:
-            engine.confirm(job, left, _at_most_every(SHOW_EVERY, look))
+            engine.confirm(job, left, at_most_every(SHOW_EVERY, look))
             look()
     if waiting:
         ended = len(tasks) - len(waiting)
@@ -211,7 +212,7 @@ def _plainly(console: Console) -> Callable[[str], None]:
 
 
 @contextmanager
-def _own_folder(experiment: Experiment) -> Iterator[Path]:
+def own_folder(experiment: Experiment) -> Iterator[Path]:
     """The search's folder, for this driver alone.
 
     Raises:
@@ -232,7 +233,8 @@ def _own_folder(experiment: Experiment) -> Iterator[Path]:
         lock.release()
 
 
-def _at_most_every(seconds: float, look: Callable[[], None]) -> Callable[[], None]:
+def at_most_every(seconds: float, look: Callable[[], None]) -> Callable[[], None]:
+    """``look``, which does nothing where its last call was less than so many seconds ago."""
     last = [0.0]
 
     def maybe_look() -> None:

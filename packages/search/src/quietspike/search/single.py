@@ -20,7 +20,8 @@ from quietspike.core.networks import find_sites
 from quietspike.core.training import EpochRow, resolve_device
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
-from quietspike.search.execution import Training, run_training, site_params
+from quietspike.search.design import Design
+from quietspike.search.execution import Training, design_params, run_training
 from quietspike.search.opening import OpenedWeights, open_weights
 from quietspike.search.processes import prepare_worker
 from quietspike.search.progress import amount, outcome_text
@@ -31,8 +32,8 @@ from quietspike.search.space import open_space, uniform_placement
 from quietspike.search.tracking import track_training
 
 
-def read_placement(text: str, experiment: Experiment) -> Placement:
-    """A placement from a YAML file; else one that has the same attention at every site that the search covers.
+def read_design(text: str, experiment: Experiment) -> Design:
+    """A design from a YAML file; else one that has the same attention at every site that the search covers.
 
     Args:
         text: the file, or what stands everywhere: a candidate as it is printed (``ca(channel_reduction=4)``), or the
@@ -44,21 +45,23 @@ def read_placement(text: str, experiment: Experiment) -> Placement:
     """
     space = open_space(experiment)
     if text in space.uniform:
-        return space.uniform[text]
+        return Design(space.uniform[text])
     if text.endswith(")"):
         raise unknown_name("candidate", text, space.uniform)
     if not text.endswith((".yaml", ".yml")):
         placement = uniform_placement(Choice(text), [site for site in space.sites if site.name in space.choices])
         _build(placement, space.sites)
-        return placement
+        return Design(placement)
     data = read_yaml(Path(text))
     try:
-        placement = Placement(data)
-        placement.check(space.sites)
-        _build(placement, space.sites)
+        design = Design.of(data)
+        changed = design.apply(experiment)
+        sites = find_sites(*changed.network, open_dataset(changed))
+        design.placement.check(sites)
+        _build(design.placement, sites)
     except QuietspikeError as error:
         raise type(error)(f"{text}: {error}") from None
-    return placement
+    return design
 
 
 def _build(placement: Placement, sites: Sequence[Site]) -> None:
@@ -68,14 +71,14 @@ def _build(placement: Placement, sites: Sequence[Site]) -> None:
             placement(site)
 
 
-def plan_training(experiment: Experiment, placement: Placement, seed: int) -> Training:
+def plan_training(experiment: Experiment, design: Design, seed: int) -> Training:
     """One outside of the search: ``train/<digest>-seed<seed>`` in the experiment's folder keeps its weights."""
-    folder = experiment.folder / "train" / f"{placement.digest}-seed{seed}"
-    return Training(experiment, placement, seed, folder)
+    folder = experiment.folder / "train" / f"{design.digest}-seed{seed}"
+    return Training(experiment, design, seed, folder)
 
 
-def train_placement(experiment: Experiment, placement: Placement, console: Console, seed: int | None = None) -> Outcome:
-    """Train one placement, by default with the experiment's seed, and measure it on the test split.
+def train_design(experiment: Experiment, design: Design, console: Console, seed: int | None = None) -> Outcome:
+    """Train one design, by default with the experiment's seed, and measure it on the test split.
 
     It goes on from a checkpoint. With the search's ``threads`` it gives what a trial of the search gave, bit for bit.
 
@@ -83,9 +86,9 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
         QuietspikeError: for a mistake in the experiment, or an output folder that cannot be written.
         DivergedError: when the loss is not finite.
     """
-    dataset = open_dataset(experiment)
-    sites = find_sites(*experiment.network, dataset)
-    training = plan_training(experiment, placement, experiment.seed if seed is None else seed)
+    training = plan_training(experiment, design, experiment.seed if seed is None else seed)
+    placement = training.placement
+    sites = find_sites(*training.experiment.network, open_dataset(training.experiment))
     resolve_device(experiment.device)
     try:
         training.folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +105,8 @@ def train_placement(experiment: Experiment, placement: Placement, console: Conso
     threads = torch.get_num_threads()
     prepare_worker(experiment.search.threads)
     try:
-        with track_training(experiment, placement.label, site_params(labels), provenance(), say) as run:
+        params = design_params(labels, design.settings)
+        with track_training(experiment, design.label, params, provenance(), say) as run:
             outcome = run_training(training, run, test=True, watch=show)
     finally:
         torch.set_num_threads(threads)

@@ -17,6 +17,7 @@ from quietspike.core.networks import find_sites
 from quietspike.core.placement import build_attention, fit_to_site
 from quietspike.search.config import Experiment, expand_candidates
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,16 @@ class Space:
         """Optuna's parameters of a placement: a label for each searched site, ``none`` included."""
         return {site: placement[site].label if site in placement else "none" for site in self.choices}
 
-    def shuffled(self, seed: int, count: int) -> Iterator[Placement]:
-        """Placements in a random order without repetition, ``count`` of them where there are as many.
+    def design(self, params: Mapping[str, str]) -> Design:
+        """The design of Optuna's parameters."""
+        return Design(self.placement(params))
+
+    def params(self, design: Design) -> dict[str, str]:
+        """Optuna's parameters of a design."""
+        return self.labels(design.placement)
+
+    def shuffled(self, seed: int, count: int) -> Iterator[Design]:
+        """Designs in a random order without repetition, ``count`` of them where there are as many.
 
         A larger count goes on behind the same beginning.
         """
@@ -64,7 +73,7 @@ class Space:
             for site, choices in self.choices.items():
                 index, which = divmod(index, len(choices))
                 chosen[site] = choices[which]
-            yield Placement(chosen)
+            yield Design(Placement(chosen))
 
 
 def open_space(experiment: Experiment) -> Space:

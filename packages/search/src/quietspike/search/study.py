@@ -18,12 +18,13 @@ from pathlib import Path
 import optuna
 from filelock import FileLock
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
 from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
+from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.results import Outcome, TrialResult
@@ -44,15 +45,20 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class Claim:
-    """A placement to train.
+    """A design to train.
 
     Args:
         number: of its trial.
-        placement: what to train.
+        design: what to train.
     """
 
     number: int
-    placement: Placement
+    design: Design
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
 
 class SearchStudy:
@@ -71,12 +77,13 @@ class SearchStudy:
     def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
         self.experiment = experiment
         self.space = space
+        self.goals = experiment.search.goals
         self._claiming = FileLock(folder / "claim.lock")
         self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
-            directions=["maximize", "minimize"],
+            directions=[StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in self.goals.costs)],
             load_if_exists=True,
         )
 
@@ -91,21 +98,22 @@ class SearchStudy:
             while True:
                 trials = self._trials()
                 attempts = [t for t in trials if _is_attempt(t)]
-                tried = {self._placement(t): t for t in attempts if "repeats" not in t.user_attrs}
+                tried = {self._design(t): t for t in attempts if "repeats" not in t.user_attrs}
                 if len(tried) >= self.total:
                     return None
                 due = self._due(trials, attempts, tried)
                 if due is not None:
-                    self.study.enqueue_trial(self.space.labels(due))
+                    self.study.enqueue_trial(self.space.params(due))
                 self.study.sampler = self._sampler(len(attempts))
                 trial = self.study.ask(self.space.distributions)
-                placement = self.space.placement(trial.params)
-                earlier = tried.get(placement)
+                design = self.space.design(trial.params)
+                earlier = tried.get(design)
                 if earlier is None:
-                    self._inherit(trials, trial, placement)
+                    self._inherit(trials, trial, design)
                     trial.set_user_attr("worker", who_am_i())
-                    return Claim(trial.number, placement)
+                    return Claim(trial.number, design)
                 trial.set_user_attr("repeats", earlier.number)
+                self._bound(trial, earlier.constraints)
                 self._tell(trial.number, earlier.values)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
@@ -149,12 +157,12 @@ class SearchStudy:
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
         ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
-        return [TrialResult(t.number, self._placement(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
+        return [TrialResult(t.number, self._design(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
 
     def _due(
-        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Placement, FrozenTrial]
-    ) -> Placement | None:
-        """A placement that the sampler is not asked for, and that is not in the queue yet.
+        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
+    ) -> Design | None:
+        """A design that the sampler is not asked for, and that is not in the queue yet.
 
         First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
         only repeats itself.
@@ -162,20 +170,20 @@ class SearchStudy:
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
-        lost = [self._placement(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
-        uniform = list(self.space.uniform.values()) if options.uniform_first else []
-        for placement in lost + uniform:
-            if placement not in tried:
-                return placement
+        lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
+        uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
+        for design in lost + uniform:
+            if design not in tried:
+                return design
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
         if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
-        return next(placement for placement in shuffled if placement not in tried)
+        return next(design for design in shuffled if design not in tried)
 
-    def _inherit(self, trials: list[FrozenTrial], trial: Trial, placement: Placement) -> None:
+    def _inherit(self, trials: list[FrozenTrial], trial: Trial, design: Design) -> None:
         """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
-        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._placement(t) == placement)
+        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._design(t) == design)
         for key, value in next((t.system_attrs for t in lost), {}).items():
             if key != "fixed_params":  # which a queued trial has of its own
                 self.storage.set_trial_system_attr(trial._trial_id, key, value)
@@ -191,18 +199,29 @@ class SearchStudy:
             self._conclude(trial.number, Outcome.of(trial.user_attrs["outcome"]))
             return
         if blame and "worker" in trial.user_attrs:
-            placement = self._placement(trial)
-            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._placement(t) == placement]
+            design = self._design(trial)
+            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._design(t) == design]
             if len(died) + 1 >= DEATHS:
                 reason = f"its worker died {DEATHS} times"
-                self.finish(Claim(trial.number, placement), Outcome.failed(reason))
+                self.finish(Claim(trial.number, design), Outcome.failed(reason))
                 return
         self._note(trial.number, "lost", "died" if blame else "interrupted")
         self._tell(trial.number, None)
 
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        objective = self.experiment.search.objective
-        self._tell(number, None if outcome.reason else [outcome.accuracy, outcome.totals[objective]])
+        if outcome.reason is not None:
+            self._tell(number, None)
+            return
+        if self.goals.constraints:
+            trial = Trial(self.study, self._trials()[number]._trial_id)
+            self._bound(trial, self.goals.violations(outcome.value))
+        self._tell(number, list(self.goals.point(outcome.value)))
+
+    def _bound(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        """Say by how much constraints are violated; what a killed worker has said of its trial stands."""
+        for constraint, violation in violations.items():
+            if constraint not in trial.constraints:
+                trial.set_constraint(constraint, violation)
 
     def _tell(self, number: int, values: list[float] | None) -> None:
         """End a trial, as failed where there are no values."""
@@ -224,8 +243,8 @@ class SearchStudy:
             case _:
                 return RandomSampler(seed=seed)
 
-    def _placement(self, trial: FrozenTrial) -> Placement:
-        return self.space.placement(trial.params)
+    def _design(self, trial: FrozenTrial) -> Design:
+        return self.space.design(trial.params)
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""

@@ -25,16 +25,7 @@ class TrackedRun:
 
     def log_epoch(self, row: EpochRow) -> None:
         """All metrics of an epoch, in one request."""
-        metrics = {
-            "accuracy": row.accuracy,  # first: MLflow's comparison begins with the first
-            **cost_metrics(row.cost),
-            "loss": row.loss,
-            "train_loss": row.train_loss,
-            "train_accuracy": row.train_accuracy,
-            "learning_rate": row.learning_rate,
-            "seconds": row.seconds,
-        }
-        self.log_metrics(metrics, step=row.epoch)
+        self.log_metrics(epoch_metrics(row), step=row.epoch)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Metrics, in one request."""
@@ -61,6 +52,19 @@ def ending(run: TrackedRun) -> Iterator[None]:
         run.end("KILLED", type(error).__name__)
         raise
     run.end("FINISHED")
+
+
+def epoch_metrics(row: EpochRow) -> dict[str, float]:
+    """All that is logged of an epoch."""
+    return {
+        "accuracy": row.accuracy,  # first: MLflow's comparison begins with the first
+        **cost_metrics(row.cost),
+        "loss": row.loss,
+        "train_loss": row.train_loss,
+        "train_accuracy": row.train_accuracy,
+        "learning_rate": row.learning_rate,
+        "seconds": row.seconds,
+    }
 
 
 def cost_metrics(cost: Cost) -> dict[str, float]:

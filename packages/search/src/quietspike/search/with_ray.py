@@ -29,8 +29,9 @@ try:
 except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 
-from quietspike.core import Placement, QuietspikeError
+from quietspike.core import QuietspikeError
 from quietspike.search.confirmation import Task
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
 from quietspike.search.ray_cluster import Room, cluster, missing_here
@@ -128,7 +129,7 @@ class _Confirmation:
             ray.cancel(reference, force=True)
 
     def _lose(self, task: Task) -> None:
-        self._job.tracker.end_named(f"seed {task.seed}: {task.placement.label}")
+        self._job.tracker.end_named(f"seed {task.seed}: {task.design.label}")
         self._deaths[task] += 1
         if self._deaths[task] < DEATHS:
             self.begin(task)
@@ -147,11 +148,11 @@ class PlacementSearch(OptunaSearch):
     """
 
     def __init__(self, job: Job) -> None:
-        study = job.open_study()
+        study, goals = job.open_study(), job.experiment.search.goals
         super().__init__(
             job.space.distributions,
-            metric=["accuracy", job.experiment.search.objective],
-            mode=["max", "min"],
+            metric=list(goals.figures),
+            mode=["max", *("min" for _ in goals.costs)],
             storage=study.storage,
             study_name=STUDY_NAME,
         )
@@ -170,7 +171,7 @@ class PlacementSearch(OptunaSearch):
         if claim is None:
             return None if self._claims else str(Searcher.FINISHED)
         self._claims[trial_id] = claim
-        return {"number": claim.number, "placement": claim.placement.json}
+        return {"number": claim.number, "design": claim.design.json}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record a trial's outcome; a worker that died gives none, and its placement is queued again."""
@@ -210,17 +211,17 @@ def _show_nothing() -> None:
 
 
 def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
-    claim = Claim(config["number"], Placement.from_json(config["placement"]))
-    objective = job.experiment.search.objective
+    claim = Claim(config["number"], Design.from_json(config["design"]))
+    figures = job.experiment.search.goals.figures
     missing = missing_here(job, folder)
     if missing is not None:
-        return {"accuracy": math.nan, objective: math.nan, "complaint": missing}
+        return {**dict.fromkeys(figures, math.nan), "complaint": missing}
     prepare_worker(job.threads)
     try:
         outcome = job.evaluate_claim(claim, worker=0)
     except QuietspikeError as error:
-        return {"accuracy": math.nan, objective: math.nan, "complaint": str(error)}
-    shown = {"accuracy": outcome.accuracy, objective: outcome.totals.get(objective, math.nan)}
+        return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
+    shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 

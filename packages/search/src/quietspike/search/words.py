@@ -12,6 +12,7 @@ ANYWHERE = ("--help", "--version")
 OWN_FLAGS = {
     "train": ("--placement",),
     "reproduce": ("--row",),
+    "tabulate": ("--seeds", "--drawn"),
     "evaluate": ("--split", "--base", "--event-driven"),
     "analyse": ("--split", "--output", "--layer", "--step"),
     "ui": ("--port",),

@@ -27,14 +27,16 @@ def moments(x, pool, shift, pooled, sums, squares, start, stop):  # type: ignore
         for i in range(height):
             first[:] = 0
             second[:] = 0
-            for j in range(width):
-                _add_moments(x[n, i, j], shift, first, second)
-                if i // pool < high and j // pool < wide:
-                    _add(x[n, i, j], window[j // pool])
+            windows = wide if i < high * pool else 0
+            for j in range(windows):
+                for place in range(j * pool, (j + 1) * pool):
+                    _add_moments_and_pool(x[n, i, place], shift, first, second, window[j])
+            for place in range(windows * pool, width):
+                _add_moments(x[n, i, place], shift, first, second)
             for c in range(channels):  # in float64, so that a frame may be large
                 total[c] += first[c]
                 square[c] += second[c]
-            if i // pool < high and (i + 1) % pool == 0:
+            if windows and (i + 1) % pool == 0:
                 for j in range(wide):
                     _move(window[j], share, pooled[n, i // pool, j])
 
@@ -97,6 +99,16 @@ def _add_moments(row, shift, first, second):  # type: ignore[no-untyped-def]
         value = load(row[c]) - shift[c]
         first[c] += value
         second[c] += value * value
+
+
+@inside
+def _add_moments_and_pool(row, shift, first, second, window):  # type: ignore[no-untyped-def]
+    for c in range(row.shape[0]):
+        number = load(row[c])
+        value = number - shift[c]
+        first[c] += value
+        second[c] += value * value
+        window[c] += number
 
 
 @inside
