@@ -122,7 +122,7 @@ STOPPED = "Stopped; all that had ended is kept, and the same command goes on fro
 OF_RAY = "network_util.cc"
 """Marks what Ray's own library writes on a machine without a network; nothing here can stop it."""
 
-PATIENCE = 180.0
+PATIENCE = 420.0
 """Seconds for what takes some five when nothing else runs on the machine."""
 
 

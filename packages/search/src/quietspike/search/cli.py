@@ -249,17 +249,13 @@ def _check_split(name: str) -> None:
 def _report(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.report import print_report, write_report
     from quietspike.search.searching import read_search
-    from quietspike.search.tracking import find_tracker
+    from quietspike.search.tracking import send_spooled
 
     experiment = _load(options.experiment, overrides)
     result = read_search(experiment)
     write_report(result)
     print_report(result, console)
-    tracker = find_tracker(experiment)
-    if tracker.spool.kept:
-        from quietspike.search.sending import send_kept
-
-        send_kept(tracker.sender(partial(console.print, highlight=False, markup=False)))
+    send_spooled(experiment, partial(console.print, highlight=False, markup=False))
     return 0
 
 

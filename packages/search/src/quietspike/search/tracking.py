@@ -147,6 +147,15 @@ def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
     return tracker
 
 
+def send_spooled(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Send what was kept while the store was away, if anything was; where it still is, one line says so."""
+    tracker = find_tracker(experiment)
+    if tracker.spool.kept:
+        from quietspike.search.sending import send_kept
+
+        send_kept(tracker.sender(say))
+
+
 @contextmanager
 def track_training(
     experiment: Experiment,
