@@ -2,9 +2,9 @@
 
     python experiments/faults/kills.py --kills 100
 
-Each kill is a SIGKILL, to the worker or to the driver, most of them within the first half second of a training; a killed
-driver is started again by the same command. A placement that loses three workers is given up by design, so that the third
-kill in a row on one placement goes to the driver.
+Each kill is a SIGKILL, to the worker or to the driver, most of them within the first half second of a training; a
+killed driver is started again by the same command. A placement that loses three workers is given up by design, so that
+the third kill of one placement goes to the driver.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import yaml
 from mlflow import MlflowClient
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from quietspike.search.config import check_experiment
 from quietspike.search.space import open_space
@@ -57,6 +57,7 @@ class Victim:
         self.file.write_text(yaml.safe_dump(self.data), encoding="utf-8")
         self.experiment = check_experiment(self.data)
         self.driver: subprocess.Popen[str] | None = None
+        self._opened: SearchStudy | None = None
 
     def start(self) -> None:
         """Start the command, or start it again."""
@@ -86,11 +87,17 @@ class Victim:
                 return process
         return None
 
+    def all_trials(self) -> list[FrozenTrial]:
+        """As the journal has them now; opening it writes, so that it is opened once."""
+        if self._opened is None and (self.experiment.folder / "study.journal").exists():
+            self._opened = self.study
+        return self._opened.study.get_trials(deepcopy=False) if self._opened else []
+
     @property
     def facts(self) -> list[tuple[object, ...]]:
         """Placements in their order, with accuracy and costs."""
         results = self.study.results()
-        return [(t.placement, t.outcome.reason, t.outcome.accuracy, dict(t.outcome.totals)) for t in results]
+        return [(t.design, t.outcome.reason, t.outcome.accuracy, dict(t.outcome.totals)) for t in results]
 
     def runs(self) -> collections.Counter[str]:
         """MLflow's runs by kind and status."""
@@ -112,7 +119,9 @@ def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter
             victim.start()
             continue
         journal = victim.experiment.folder / "study.journal"
-        running = [t for t in victim.study.study.get_trials(deepcopy=False) if journal.exists()] if journal.exists() else []
+        running = (
+            [t for t in victim.study.study.get_trials(deepcopy=False) if journal.exists()] if journal.exists() else []
+        )
         running = [trial for trial in running if trial.state == TrialState.RUNNING]
         worker = victim.worker()
         anywhere = draw.random() < 0.1  # in start or end, too

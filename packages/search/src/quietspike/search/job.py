@@ -103,6 +103,7 @@ class Job:
         results, goals = study.results(), self.experiment.search.goals
         nearest = least_violating(results, goals)
         kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
+        there = {path.name for path in (self.folder / "trials").glob("*")}  # few; the trials are many
         for trial in results:
-            if trial.number not in kept and trial.outcome.reason is None:
+            if trial.number not in kept and trial.outcome.reason is None and trial.design.digest in there:
                 shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

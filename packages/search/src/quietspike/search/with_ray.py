@@ -50,31 +50,8 @@ class RayEngine:
 
     def search(self, job: Job, watch: Watch) -> None:
         """Run trials until the study has as many as asked for."""
-        shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
-        placements = PlacementSearch(job)
         with cluster(job) as room:
-            trainable = tune.with_resources(
-                tune.with_parameters(_run_trial, job=job, folder=os.getcwd()), {"cpu": room.cpus, "gpu": room.gpus}
-            )
-            tuner = tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=placements,
-                    num_samples=-1,  # the study counts the budget
-                    max_concurrent_trials=room.trials,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="ray",
-                    storage_path=str(job.folder.resolve()),
-                    verbose=0,
-                    callbacks=[_WatchCallback(watch)],
-                ),
-            )
-            tuner.fit()
-        if placements.complaint is not None:
-            raise QuietspikeError(placements.complaint)
-        shutil.rmtree(job.folder / "ray", ignore_errors=True)
+            run_tune(tune.with_parameters(_run_trial, job=job, folder=os.getcwd()), job, room, watch)
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
@@ -88,6 +65,35 @@ class RayEngine:
                     watch()
             finally:
                 confirmation.cancel()
+
+
+def run_tune(trainable: Any, job: Job, room: Room, watch: Watch) -> None:
+    """Let Ray Tune call a function with each claim until the study has as many trials as asked for.
+
+    Raises:
+        QuietspikeError: if a worker gave up for a reason that is no placement's fault.
+    """
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
+    placements = PlacementSearch(job)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": room.cpus, "gpu": room.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=placements,
+            num_samples=-1,  # the study counts the budget
+            max_concurrent_trials=room.trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(job.folder.resolve()),
+            verbose=0,
+            callbacks=[_WatchCallback(watch)],
+        ),
+    )
+    tuner.fit()
+    if placements.complaint is not None:
+        raise QuietspikeError(placements.complaint)
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)
 
 
 class _Confirmation:
