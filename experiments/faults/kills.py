@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
 from quietspike.search.config import check_experiment
+from quietspike.search.liveness import is_alive
 from quietspike.search.space import open_space
 from quietspike.search.study import DEATHS, SearchStudy
 
@@ -93,6 +94,14 @@ class Victim:
             self._opened = self.study
         return self._opened.study.get_trials(deepcopy=False) if self._opened else []
 
+    def await_training(self) -> None:
+        """Wait until a living process has a claim, or the search has ended."""
+        while self.driver.poll() is None:
+            running = [trial for trial in self.all_trials() if trial.state == TrialState.RUNNING]
+            if running and self.worker() is not None and is_alive(running[0].user_attrs.get("worker")):
+                return
+            time.sleep(0.05)
+
     @property
     def facts(self) -> list[tuple[object, ...]]:
         """Placements in their order, with accuracy and costs."""
@@ -118,17 +127,15 @@ def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter
             victim.trials += MORE
             victim.start()
             continue
-        journal = victim.experiment.folder / "study.journal"
-        running = (
-            [t for t in victim.study.study.get_trials(deepcopy=False) if journal.exists()] if journal.exists() else []
-        )
-        running = [trial for trial in running if trial.state == TrialState.RUNNING]
-        worker = victim.worker()
-        anywhere = draw.random() < 0.1  # in start or end, too
-        if (worker is None or not running) and not anywhere:
-            time.sleep(0.05)
+        if draw.random() < 0.1:  # in its start or end, too
+            time.sleep(draw.uniform(0, 10))
+        else:
+            victim.await_training()
+            time.sleep(draw.uniform(0, 0.5))
+        if victim.driver.poll() is not None:
             continue
-        time.sleep(draw.uniform(0, 0.5))
+        running = [trial for trial in victim.all_trials() if trial.state == TrialState.RUNNING]
+        worker = victim.worker()
         point = tuple(sorted(running[0].params.items())) if running else None
         if worker is None or draw.random() < 0.4 or hits[point] >= DEATHS - 1:
             victim.driver.kill()
@@ -139,7 +146,6 @@ def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter
             worker.kill()
             hits[point] += 1
             killed["worker"] += 1
-            time.sleep(0.1)
     return killed
 
 

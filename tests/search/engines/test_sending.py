@@ -146,6 +146,36 @@ def test_what_a_killed_writer_left_of_a_line_is_not_sent_and_written_over(tracke
     assert (dead[1], len(dead[6]["accuracy"])) == ("KILLED", 1)
 
 
+def test_a_line_that_two_wrote_at_once_is_left_out(tracker):
+    with tracker.child("trial", "trial 0", {}) as run:
+        [spooled] = [run for run in tracker.spool.runs if not run.lasting]
+        with spooled.path.open("ab") as file:
+            file.write(b'{"op": "metrics", {"op": "metrics"}\n')
+        run.log_metrics({"accuracy": 0.5}, step=1)
+    tracker.sender().send()
+    assert [(entry[1], list(entry[6])) for entry in everything(tracker)][1:] == [("FINISHED", ["accuracy"])]
+
+
+def test_a_line_that_finds_no_room_is_an_error_and_leaves_the_file_whole(tracker, monkeypatch):
+    with tracker.child("trial", "trial 0", {}) as run:
+        [spooled] = [run for run in tracker.spool.runs if not run.lasting]
+        before = spooled.path.read_bytes()
+        write = os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, content: write(file, content[:10]))
+            with pytest.raises(OSError, match="No space left on device"):
+                run.log_metrics({"accuracy": 0.5}, step=1)
+        assert spooled.path.read_bytes() == before
+
+
+def test_only_the_run_of_a_name_is_ended(tracker):
+    names = ["seed 1: block1 ta", "seed 1: block1 ta · block2 ca"]
+    with tracker.child("confirmation", names[0], {}), tracker.child("confirmation", names[1], {}):
+        tracker.end_named(names[0])
+        tracker.sender().send()
+        assert {entry[0]: entry[1] for entry in everything(tracker)[1:]} == {names[0]: "KILLED", names[1]: "RUNNING"}
+
+
 def test_a_run_that_somebody_deleted_and_a_store_that_is_a_new_one(tracker, tiny_experiment, store_template):
     with tracker.child("trial", "trial 0", {}) as run:
         tracker.sender().send()

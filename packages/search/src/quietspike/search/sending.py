@@ -123,7 +123,7 @@ def send_kept(sender: Sender) -> None:
     """Send all that there is, after whoever does so now; where the store is away, say so."""
     try:
         sender.send(TURN)
-    except TrackingError as error:
+    except (TrackingError, OSError) as error:
         kept = len(sender.spool.kept)
         sender.say(f"{error}; {kept} runs are kept in {sender.spool.folder}, and quietspike report sends them")
 
@@ -139,7 +139,7 @@ class _Messenger:
         while not stop.wait(pause):
             try:
                 self._sender.send()
-            except TrackingError as error:
+            except (TrackingError, OSError) as error:  # the store is away, or the disk is full
                 pause = min(2 * pause, BACKOFF[1]) if self._away else BACKOFF[0]
                 self._say_once(error)
             else:
@@ -152,7 +152,7 @@ class _Messenger:
         """One last try, for which other processes are waited for."""
         send_kept(self._sender)
 
-    def _say_once(self, error: TrackingError) -> None:
+    def _say_once(self, error: Exception) -> None:
         if not self._away:
             self._away = True
             self._sender.say(f"{error}; what is to be logged is kept in {self._sender.spool.folder} and sent later")

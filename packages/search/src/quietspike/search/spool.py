@@ -7,11 +7,13 @@ its other lines are in the order in which they came, so that sending them again 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,10 @@ class SpooledRun:
         except FileNotFoundError:
             return
         try:
-            os.write(file, line.encode())
+            size = os.fstat(file).st_size
+            if os.write(file, line.encode()) < len(line.encode()):  # the disk is full
+                os.ftruncate(file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         finally:
             os.close(file)
 
@@ -76,7 +81,8 @@ class SpooledRun:
                 if not line.endswith(b"\n"):  # it is being written, or its writer was killed
                     return
                 offset += len(line)
-                yield json.loads(line), offset
+                with suppress(ValueError):  # two have written at once, after a worker was taken for dead
+                    yield json.loads(line), offset
 
     @property
     def begin(self) -> Mapping[str, Any]:

@@ -91,9 +91,9 @@ class Tracker:
         """End all child runs, for a driver that knows of no worker any more."""
         self._end(lambda tags: True)
 
-    def end_named(self, prefix: str) -> None:
-        """End the child runs whose names begin so, whose worker is lost wherever it was."""
-        self._end(lambda tags: tags[RUN_NAME_TAG].startswith(prefix))
+    def end_named(self, name: str) -> None:
+        """End the child runs of this name, whose worker is lost wherever it was."""
+        self._end(lambda tags: tags[RUN_NAME_TAG] == name)
 
     def _end(self, is_orphan: Callable[[Mapping[str, str]], bool]) -> None:
         _end_runs(self.spool, lambda begin: begin["parent"] == self.search and is_orphan(begin["tags"]))

@@ -45,5 +45,5 @@ class Untracked:
     def end_all(self) -> None:
         """Nothing is running."""
 
-    def end_named(self, prefix: str) -> None:
+    def end_named(self, name: str) -> None:
         """Nothing is running."""

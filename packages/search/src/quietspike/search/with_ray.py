@@ -188,7 +188,7 @@ class PlacementSearch(OptunaSearch):
                 self.complaint = complaint
                 return
             self._journal.lose(claim)
-            self._job.tracker.end_named(f"trial {claim.number}: ")
+            self._job.tracker.end_named(f"trial {claim.number}: {claim.design.label}")
             return
         self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         self._job.tidy(self._journal)
