@@ -51,6 +51,12 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise OptionError(f"a share of one, or a whole number of them, not {gpus:g}")
+    return gpus
+
+
 def _numbered(value: Any) -> Any:
     """A recipe as it was written, where pydantic would take ``true`` for 1."""
     for key, entry in value.items() if isinstance(value, Mapping) else ():
@@ -103,6 +109,10 @@ class SearchOptions(_Frozen):
         constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
             nearer to it, and nothing else enters the front.
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
+        address: of the cluster for ``ray``: ``auto`` (on one of its nodes) or ``HOST:PORT``; where null that of
+            RAY_ADDRESS, else one on this machine.
+        cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
+        gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
         early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
@@ -124,6 +134,9 @@ class SearchOptions(_Frozen):
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    address: str | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
     early_stopping: EarlyStopping | None = None
 

@@ -21,7 +21,7 @@ from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
 from quietspike.search.design import Design, spell
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
+from quietspike.search.tracked_run import cost_metrics, epoch_metrics, firing_rates
 
 
 class Log(Protocol):
