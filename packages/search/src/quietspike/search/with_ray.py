@@ -249,7 +249,7 @@ def _cluster(job: Job) -> Iterator[None]:
     own = "RAY_ADDRESS" not in os.environ
     cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
+    ray.init("local" if own else None, logging_level=logging.ERROR, log_to_driver=False, **cpus)
     if before is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own would abort the driver
     try:
