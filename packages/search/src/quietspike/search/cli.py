@@ -20,7 +20,7 @@ from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, N
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment, load_experiment
-from quietspike.search.keys import describe_keys
+from quietspike.search.describing import describe_keys
 from quietspike.search.words import claim, part_overrides
 
 ELSEWHERE = {"data": COMMANDS.install}

@@ -14,11 +14,13 @@ from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.blocks import EarlyStopping as EarlyStopping
+from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
+from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
-from quietspike.search.supernet_options import SupernetOptions
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 Strategy = Literal["trials", "supernet"]
@@ -92,6 +94,9 @@ class SearchOptions(_Frozen):
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null. Constraints are not looked at there.
     """
 
     engine: str = "optuna"
@@ -109,6 +114,7 @@ class SearchOptions(_Frozen):
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @model_validator(mode="after")
     def _check_reference(self) -> SearchOptions:
@@ -208,6 +214,12 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -233,9 +245,10 @@ def _newer(options: SearchOptions) -> dict[str, Any]:
     """Keys that came later, so that a search without them keeps its folder."""
     objectives = list(options.objectives)
     newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    if options.strategy != "trials":
-        newer |= {"strategy": options.strategy, "supernet": options.supernet.model_dump()}
-    return newer | ({"constraints": list(options.constraints)} if options.constraints else {})
+    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
+    newer |= {"early_stopping": options.early_stopping.model_dump()} if options.early_stopping else {}
+    supernet = {"strategy": options.strategy, "supernet": options.supernet.model_dump()}
+    return newer | (supernet if options.strategy == "supernet" else {})
 
 
 def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class ScoringCrew:
     def _write(self) -> None:
         rows = [
             {"placement": placement.json, "accuracy": outcome.accuracy, **outcome.totals, "reason": outcome.reason}
-            for placement, outcome in self.scores.items()
+            for placement, outcome in sorted(self.scores.items(), key=lambda pair: pair[0].json)
         ]
         write_csv(self._path, rows)
 

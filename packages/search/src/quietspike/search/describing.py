@@ -1,0 +1,50 @@
+"""The keys of an experiment, for the command line's help."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from quietspike.search.config import PLUGINS, Experiment, PluginOptions
+from quietspike.search.mistakes import block_of, fields_of
+
+
+def describe_keys() -> str:
+    """One line for each key of an experiment, with its default; null blocks with what they may hold."""
+    lines = []
+    for key, field in Experiment.model_fields.items():
+        if key in PLUGINS:
+            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
+        elif names := fields_of(field.annotation):
+            for name in names:
+                lines.extend(_lines_of(f"{key}.{name}", getattr(field.default, name)))
+            lines.extend(_parts_of_optional(key, field.annotation))
+        else:
+            lines.append(f"  --{key}: {_default_text(field.default)}")
+    return "\n".join(lines)
+
+
+def _lines_of(key: str, default: Any) -> list[str]:
+    """The line of a key, or those of the block that it holds."""
+    inner = [line for name in fields_of(type(default)) for line in _lines_of(f"{key}.{name}", getattr(default, name))]
+    return inner or [f"  --{key}: {_default_text(default)}"]
+
+
+def _parts_of_optional(key: str, kind: Any) -> list[str]:
+    """Lines for the keys of blocks that are null by default."""
+    return [
+        f"  --{key}.{name}.{part}: {_default_text(inner.default)}; turns {name} on"
+        for name, field in getattr(kind, "model_fields", {}).items()
+        if (block := block_of(field.annotation)) is not field.annotation
+        for part, inner in getattr(block, "model_fields", {}).items()
+    ]
+
+
+def _default_text(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    if isinstance(default, PluginOptions):
+        return default.name
+    return "null" if default is None else json.dumps(default, default=str)
