@@ -14,12 +14,13 @@ from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.blocks import EarlyStopping as EarlyStopping
+from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
 from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
-from quietspike.search.supernet_options import SupernetOptions
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 Strategy = Literal["trials", "supernet"]
@@ -74,18 +75,6 @@ def _constraints(value: Any) -> Any:
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 PLUGINS = ("dataset", "backbone", "neuron")
 """The keys of an experiment that are plugins, with options of their own."""
-
-
-class EarlyStopping(_Frozen):
-    """Which trials are stopped before their last epoch.
-
-    Args:
-        min_epochs: of every trial; where the first rung is.
-        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
-    """
-
-    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
-    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
 
 
 class SearchOptions(_Frozen):

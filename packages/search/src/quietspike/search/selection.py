@@ -122,7 +122,8 @@ def rank(scores: Mapping[Placement, Outcome], goals: Goals) -> list[Placement]:
     That is against the worst of each objective among them, so that the order depends on nothing but the scores. Those
     that violate constraints come behind all others, the least violating first.
     """
-    good = [TrialResult(n, Design(p), o) for n, (p, o) in enumerate(scores.items()) if o.reason is None]
+    ordered = sorted(scores.items(), key=lambda pair: pair[0].json)  # they came in whatever order they were scored
+    good = [TrialResult(n, Design(p), o) for n, (p, o) in enumerate(ordered) if o.reason is None]
     if not good:
         return []
     accuracies, *costs = zip(*(goals.point(trial.outcome.value) for trial in good), strict=True)

@@ -198,14 +198,12 @@ class SearchStudy:
         options = self.experiment.search
         lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
         uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
-        supernet = options.strategy == "supernet"
-        if supernet and not self._queue:  # read once: it is written once
-            self._queue = read_queue(self._folder) or []
+        self._queue = self._queue or read_queue(self._folder) or []  # which is written once
         for design in lost + uniform + self._queue:
             if design not in tried:
                 return design
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and not supernet and repeats < REPEATS_IN_A_ROW:
+        if options.sampler != "grid" and options.strategy == "trials" and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(design for design in shuffled if design not in tried)
