@@ -22,7 +22,7 @@ from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
-Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Sampler = Literal["random", "grid", "tpe", "nsga2", "gp"]
 Strategy = Literal["trials", "supernet"]
 
 
@@ -81,11 +81,12 @@ class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
     Args:
-        engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        engine: ``optuna`` (processes on this machine), ``ray`` (Ray Tune) or ``tabular`` (replays ``table``).
         strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
             of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
         supernet: how that is done.
-        sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
+        sampler: ``random``, ``grid``, ``tpe``, ``nsga2`` or ``gp`` (Gaussian processes over which dimensions each
+            site's attention weighs; it needs the fewest trials).
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
         threads: CPU threads of a worker; another number can change a result's last digits.
@@ -251,6 +252,8 @@ class Experiment(_Frozen):
         searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
         shaping["search"] = {key: data["search"][key] for key in searched}
         shaping["search"] |= _newer(self.search)
+        if self.search.engine == "tabular" and self.search.table is not None:
+            shaping["search"]["table"] = str(self.search.table.resolve())
         return shaping
 
 

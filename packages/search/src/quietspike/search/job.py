@@ -37,11 +37,13 @@ class Job:
         experiment: what was asked for.
         space: what is searched.
         tracker: where runs are logged, if anywhere.
+        train: what stands for ``run_training``, as a table of trainings that were done before.
     """
 
     experiment: Experiment
     space: Space
     tracker: Tracker | Untracked
+    train: Callable[..., Outcome] | None = None
 
     @property
     def folder(self) -> Path:
@@ -105,7 +107,7 @@ class Job:
         params = {**design_params(labels, training.design.settings), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
-                return run_training(training, run, worker, test=test, goes_on=goes_on)
+                return (self.train or run_training)(training, run, worker, test=test, goes_on=goes_on)
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
             if isinstance(error, OSError) and error.errno in FULL:
                 raise QuietspikeError(f"{training.folder}: {error.strerror}; what had ended is kept") from error

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from quietspike.core import ENGINES, OptionError, QuietspikeError
-from quietspike.core.contracts import Engine
+from quietspike.core.contracts import Checking, Engine
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
@@ -59,6 +59,8 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     _require_rungs(experiment)
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
+    if isinstance(engine, Checking):
+        engine.check(experiment, space)
     dataset = open_dataset(experiment)
     for name in ("train", "validation", "test"):  # once, before several processes ask for them
         dataset.split(name)

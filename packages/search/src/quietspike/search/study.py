@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 
 import optuna
 from filelock import FileLock
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from quietspike.core import Placement, QuietspikeError
+from quietspike.core import QuietspikeError
+from quietspike.search.aspects import Map
+from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
@@ -44,24 +48,6 @@ PATIENCE = 60.0
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A design to train.
-
-    Args:
-        number: of its trial.
-        design: what to train.
-    """
-
-    number: int
-    design: Design
-
-    @property
-    def placement(self) -> Placement:
-        """Which attention where."""
-        return self.design.placement
-
-
 class SearchStudy:
     """The study of one search, opened by the driver and by each worker.
 
@@ -73,18 +59,20 @@ class SearchStudy:
     Args:
         experiment: sampler, seed, budget.
         space: what is sampled.
-        folder: where ``study.journal`` lies.
+        folder: where ``study.journal`` lies; where ``None``, the study is kept in memory, for one process.
     """
 
-    def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
+    def __init__(self, experiment: Experiment, space: Space, folder: Path | None) -> None:
         self.experiment = experiment
         self.space = space
         self.goals = experiment.search.goals
         self._folder = folder
         self._queue: list[Design] = []
-        self._claiming = FileLock(folder / "claim.lock")
+        self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
         self._designs: dict[int, Design] = {}
-        self.storage = open_journal(folder / "study.journal")
+        self._results: dict[int, TrialResult] = {}
+        self._map = Map(space, experiment.seed)
+        self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
@@ -109,7 +97,7 @@ class SearchStudy:
                 due = self._due(trials, attempts, tried)
                 if due is not None:
                     self.study.enqueue_trial(self.space.params(due))
-                self.study.sampler = new_sampler(self.experiment, len(attempts))
+                self.study.sampler = new_sampler(self.experiment, len(attempts), self._map, self._design)
                 trial = self.study.ask(self.space.distributions)
                 design = self.space.design(trial.params)
                 earlier = tried.get(design)
@@ -183,7 +171,11 @@ class SearchStudy:
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
         ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
-        return [TrialResult(t.number, self._design(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
+        for trial in ended:
+            if trial.number not in self._results:  # what has ended never changes, and is read once
+                outcome = Outcome.of(trial.user_attrs["outcome"])
+                self._results[trial.number] = TrialResult(trial.number, self._design(trial), outcome)
+        return [self._results[trial.number] for trial in ended]
 
     def _due(
         self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
@@ -198,7 +190,8 @@ class SearchStudy:
         options = self.experiment.search
         lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
         uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
-        self._queue = self._queue or read_queue(self._folder) or []  # which is written once
+        if self._folder is not None and not self._queue:
+            self._queue = read_queue(self._folder) or []  # which is written once
         for design in lost + uniform + self._queue:
             if design not in tried:
                 return design
