@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from quietspike.core import Placement
 from quietspike.core.errors import unknown_name
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment, expand_candidates
@@ -37,6 +38,11 @@ class Task:
 
     design: Design
     seed: int
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
     def folder(self, search: Path) -> Path:
         """Where its weights and its outcome lie, in the search's folder."""
