@@ -13,10 +13,10 @@ from quietspike.search.config import (
     Experiment,
     check_experiment,
     default_yaml,
-    describe_keys,
     expand_candidates,
     load_experiment,
 )
+from quietspike.search.describing import describe_keys
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
 from quietspike.search.candidates import expand_candidates as expand_candidates
 from quietspike.search.goals import Constraint, Goals, check_objectives
-from quietspike.search.mistakes import explain, fields_of
+from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.setting import Setting
+from quietspike.search.settings import check_settings, spread
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 
@@ -85,6 +87,8 @@ class SearchOptions(_Frozen):
         constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
             nearer to it, and nothing else enters the front.
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
+        settings: further options to search, by keys such as ``neuron.decay``: a list of choices, or ``{low, high, log,
+            step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
     """
@@ -100,6 +104,7 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
 
@@ -110,6 +115,13 @@ class SearchOptions(_Frozen):
             raise OptionError(f"hypervolume_reference: must have a value for each of {', '.join(self.objectives)}")
         if reference is not None and min(reference[1:]) <= 0:
             raise OptionError(f"hypervolume_reference: a cost must be greater than 0, not {min(reference[1:])}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> SearchOptions:
+        for key, setting in self.settings.items():
+            if self.sampler == "grid" and setting.values is None:
+                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
         return self
 
     @property
@@ -220,7 +232,8 @@ def _newer(options: SearchOptions) -> dict[str, Any]:
     """Keys that came later, so that a search without them keeps its folder."""
     objectives = list(options.objectives)
     newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    return newer | ({"constraints": list(options.constraints)} if options.constraints else {})
+    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
+    return newer | ({"settings": options.model_dump(mode="json")["settings"]} if options.settings else {})
 
 
 def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,24 +277,3 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
 def default_yaml() -> str:
     """The text of the embedded default experiment."""
     return resources.files("quietspike.search").joinpath("digits-default.yaml").read_text(encoding="utf-8")
-
-
-def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
-    lines = []
-    for key, field in Experiment.model_fields.items():
-        if key in PLUGINS:
-            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-        else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
-    return "\n".join(lines)
-
-
-def _default_text(default: Any) -> str:
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, PluginOptions):
-        return default.name
-    return "null" if default is None else json.dumps(default, default=str)

@@ -130,10 +130,10 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
     names: dict[Design, str] = {}
     for label, placement in space.uniform.items():
         names.setdefault(Design(placement), label)
-    others = [trial for trial in trials if trial.design not in uniform]
+    others = [trial for trial in trials if space.as_own(trial.design) not in uniform]
     best = foremost(others, search.goals, options.front)
     first = experiment.seed + 1
-    return Plan(uniform, [trial.design for trial in best], names, range(first, first + options.seeds))
+    return Plan(uniform, [space.as_own(trial.design) for trial in best], names, range(first, first + options.seeds))
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:

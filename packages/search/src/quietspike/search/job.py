@@ -80,7 +80,7 @@ class Job:
         Raises:
             TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
         """
-        labels = self.space.labels(training.placement)
+        labels = self.space.labels(training.design)
         params = {**design_params(labels, training.design.settings), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:

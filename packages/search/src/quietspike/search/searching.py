@@ -11,13 +11,14 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from quietspike.core import ENGINES, OptionError, QuietspikeError
-from quietspike.core.contracts import Engine
+from quietspike.core import ENGINES, OptionError, Placement, QuietspikeError
+from quietspike.core.contracts import Engine, SplitName
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import collect_confirmations, plan_confirmation
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.pareto import find_front, hypervolume
 from quietspike.search.progress import ProgressShow, best_note, outcome_text, trial_line
@@ -27,6 +28,8 @@ from quietspike.search.results import SearchResult
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 SHOW_EVERY = 0.3
 """Seconds between two looks at what has ended."""
@@ -55,9 +58,7 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     resolve_device(experiment.device)
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
-    dataset = open_dataset(experiment)
-    for name in ("train", "validation", "test"):  # once, before several processes ask for them
-        dataset.split(name)
+    prepare_data(experiment, space)
     with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
@@ -72,6 +73,14 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
             log_report(result, job)
     print_report(result, console)
     return result
+
+
+def prepare_data(experiment: Experiment, space: Space) -> None:
+    """Make the cache of all splits, of each form that the data take, before several processes ask for them."""
+    for case in space.cases or (None,):
+        changed = experiment if case is None else Design(Placement(), case.chosen).apply(experiment)
+        for name in SPLITS:
+            open_dataset(changed).split(name)
 
 
 def read_search(experiment: Experiment) -> SearchResult:
@@ -180,9 +189,9 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
 def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:
     done = len(study.results())
     options = job.experiment.search
-    sites = ", ".join(job.space.choices)
+    sites = ", ".join([*job.space.choices, *options.settings])
     lines = [
-        f"Searching {job.space.size:,} placements over {sites}",
+        f"Searching {job.space.count} over {sites}",
         f"{study.total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
     ]
     if done or recovered:
