@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -18,11 +19,9 @@ from quietspike.core.placement import build_attention, fit_to_site
 from quietspike.core.registry import Registry
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
-from quietspike.search.design import Design, spell
-from quietspike.search.setting import as_text
+from quietspike.search.design import Design
+from quietspike.search.setting import as_text, spell
 from quietspike.search.settings import MOST_CASES, Settings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,23 +108,34 @@ def survey_cases(settings: Settings, survey: Survey) -> list[Case]:
     """
     for key, setting in settings.by_key.items():
         for value in setting.ends:
-            chosen = settings.requiring(key, value)
-            _naming({key: value}, lambda chosen=chosen: survey.sites_of(chosen))  # type: ignore[misc]
+            _check_value(settings, survey, key, value)
     branches = list(islice(settings.branches(), MOST_CASES + 1))
     if len(branches) > MOST_CASES:
         keys = ", ".join(settings.branching)
         raise OptionError(f"search.settings: {keys}: have more than {MOST_CASES:,} combinations to look at")
-    return [_naming(chosen, lambda chosen=chosen: _case(chosen, settings, survey)) for chosen in branches]  # type: ignore[misc]
+    return [_case(chosen, settings, survey) for chosen in branches]
+
+
+def _check_value(settings: Settings, survey: Survey, key: str, value: Any) -> None:
+    """Refuse a value with which no network can be built, neither with the first of the other settings nor without."""
+    chosen = settings.requiring(key, value)
+    try:
+        survey.sites_of(settings.completed(chosen))
+    except QuietspikeError:
+        with _naming({key: value}):
+            survey.sites_of(chosen)
 
 
 def _case(chosen: Mapping[str, Any], settings: Settings, survey: Survey) -> Case:
-    searched = survey.searched(survey.sites_of(chosen))
-    return Case(chosen, survey.choices_at(searched), settings.leaves(chosen), tuple(searched))
+    with _naming(chosen):
+        searched = survey.searched(survey.sites_of(settings.completed(chosen)))
+        return Case(chosen, survey.choices_at(searched), settings.leaves(chosen), tuple(searched))
 
 
-def _naming(chosen: Mapping[str, Any], look: Callable[[], T]) -> T:
+@contextmanager
+def _naming(chosen: Mapping[str, Any]) -> Iterator[None]:
     try:
-        return look()
+        yield
     except QuietspikeError as error:
         values = ", ".join(f"{key}={spell(value)}" for key, value in chosen.items())
         raise OptionError(f"search.settings: {values}: {error}") from None

@@ -177,3 +177,12 @@ def as_text(value: Any) -> str:
 
 def _exact(number: float) -> Decimal:
     return Decimal(str(number))
+
+
+def spell(value: Any) -> str:
+    """A setting's value as one reads it: text as it is, all else as JSON.
+
+    >>> spell("plif"), spell([8, 16]), spell(None)
+    ('plif', '[8, 16]', 'null')
+    """
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

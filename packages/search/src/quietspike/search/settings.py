@@ -10,7 +10,7 @@ from typing import Any
 from quietspike.core import OptionError
 from quietspike.core.errors import unknown_name
 from quietspike.core.recipe import Recipe
-from quietspike.search.setting import Setting, as_text
+from quietspike.search.setting import Setting, as_text, spell
 
 HEADS = ("dataset", "backbone", "neuron", "train")
 """The parts of an experiment that have options to vary."""
@@ -46,9 +46,7 @@ class Settings:
             ready = [key for key, s in by_key.items() if key not in ordered and s.when.keys() <= ordered.keys()]
             if not ready:
                 left = [key for key in by_key if key not in ordered]
-                raise OptionError(
-                    f"search.settings: {', '.join(left)}: each counts only when another does, in a circle"
-                )
+                raise OptionError(f"{', '.join(left)}: the conditions lead in a circle")
             ordered |= {key: by_key[key] for key in ready}
         return cls(ordered)
 
@@ -108,6 +106,14 @@ class Settings:
             chosen |= self.requiring(parent, values[0])
         return {**chosen, key: value}
 
+    def completed(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """With the first value of everything else that counts."""
+        whole = dict(chosen)
+        for key, setting in self.by_key.items():
+            if key not in whole and self.counts(key, whole):
+                whole[key] = setting.ends[0]
+        return whole
+
 
 def param_name(key: str) -> str:
     """What Optuna and MLflow call a setting."""
@@ -139,10 +145,10 @@ def check_settings(by_key: dict[str, Setting]) -> dict[str, Setting]:
                 raise unknown_name(where, parent, by_key)
             known = by_key[parent].values
             if known is None:
-                raise OptionError(f"{where}: {parent} is a range without a step; only its values can be a condition")
+                raise OptionError(f"{key}.when: {parent} is a range without a step; only its values can be a condition")
             for value in values:
                 if not by_key[parent].holds(value):
-                    raise unknown_name(f"{where}.{parent}", as_text(value), map(as_text, known))
+                    raise unknown_name(f"{where}.{parent}", spell(value), map(spell, known))
     Settings.of(by_key)
     return by_key
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quietspike.search.config import Experiment
-from quietspike.search.design import spell
+from quietspike.search.setting import spell
 from quietspike.search.space import open_space
 
 
