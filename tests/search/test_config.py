@@ -109,10 +109,16 @@ def test_help_names_each_key_once():
     recipe = {f"--train.{key}" for key in Recipe.__dataclass_fields__ if not key.startswith("_")}
     assert len(keys) == len(set(keys))
     assert top | recipe | {"--search.trials", "--confirm.seeds", "--tracking.uri"} <= set(keys)
+    parts = {"--search.early_stopping.min_epochs", "--search.early_stopping.reduction"}
+    assert parts | {"--search.early_stopping"} <= set(keys)
     assert not any("_pydantic" in key for key in keys)
 
 
 # the command line's values
+
+
+def early(experiment):
+    return experiment.search.early_stopping.min_epochs, experiment.search.early_stopping.reduction
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,10 @@ def test_help_names_each_key_once():
         (["--train.learning_rate", "1e-3"], lambda e: e.train.learning_rate == 1e-3),
         (["--train.clip_norm", "null"], lambda e: e.train.clip_norm is None),
         (["--search.uniform_first", "false"], lambda e: e.search.uniform_first is False),
+        (["--search.early_stopping.reduction", "4"], lambda e: early(e) == (1, 4)),
+        (["--search.early_stopping.min_epochs=2"], lambda e: early(e) == (2, 3)),
+        (["--search.early_stopping", "{}"], lambda e: early(e) == (1, 3)),
+        (["--search.early_stopping", "null"], lambda e: e.search.early_stopping is None),
         (["--search.candidates", "[none, tcsa]"], lambda e: e.search.candidates == ("none", "tcsa")),
         (["--search.sites=['block1.*']"], lambda e: e.search.sites == ("block1.*",)),
         (["--name", "mine"], lambda e: e.name == "mine" and e.dataset == DEFAULT.dataset),
@@ -226,6 +236,11 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"candidates": ["ta", 5]}}, "search.candidates.1: must be a name, or a mapping with a name, not 5"),
         ({"search": {"hypervolume_reference": [0]}}, "search: hypervolume_reference: must have a value for each of accuracy, spikes"),  # noqa: E501
         ({"search": {"hypervolume_reference": [0, float("inf")]}}, "search.hypervolume_reference.1: input should be a finite number, not inf"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduce": 3}}}, "key: no 'search.early_stopping.reduce'; did you mean 'search.early_stopping.reduction'?"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduction": 1}}}, "search.early_stopping.reduction: input should be greater than or equal to 2, not 1"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 0}}}, "search.early_stopping.min_epochs: input should be greater than or equal to 1, not 0"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 1.5}}}, "search.early_stopping.min_epochs: input should be a valid integer, not 1.5"),  # noqa: E501
+        ({"search": {"early_stopping": True}}, "search.early_stopping: input should be a valid mapping, not True"),
         ({"confirm": {"seed": 3}}, "key: no 'confirm.seed'; did you mean 'confirm.seeds'?"),
         ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, not 'many'"),
         ({"tracking": {"url": "x"}}, "key: no 'tracking.url'; did you mean 'tracking.uri'?"),
@@ -436,6 +451,7 @@ def test_a_search_goes_on_in_its_folder_when_this_changes(change):
         {"search": {"objectives": ["accuracy", "energy"]}},
         {"search": {"objectives": ["accuracy", "spikes", "energy"]}},
         {"search": {"constraints": ["spikes <= 20000"]}},
+        {"search": {"early_stopping": {}}},
     ],
 )
 def test_what_shapes_a_trial_has_a_folder_of_its_own(change):

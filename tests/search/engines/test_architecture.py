@@ -35,6 +35,20 @@ def tiny_example(tmp_path_factory, store_template):
     return check_experiment({**data, **changes, "confirm": confirm, "output": str(folder), "device": "cpu"})
 
 
+@pytest.mark.slow
+def test_both_engines_try_the_same_designs(tiny_example):
+    pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
+    tried = []
+    for engine in ("optuna", "ray"):
+        objectives = ["accuracy", "spikes", "parameters"]  # latency is never the same twice
+        changes = {"engine": engine, "objectives": objectives, "constraints": ["spikes <= 500"], "trials": 10}
+        data = {**tiny_example.data, "search": {**tiny_example.data["search"], **changes}, "name": engine}
+        result = run_search(check_experiment({**data, "confirm": {"seeds": 0}}))
+        tried.append([(t.design, t.outcome.accuracy, dict(t.outcome.totals)) for t in result.trials])
+    assert tried[0] == tried[1]
+    assert any(design.settings["neuron.name"] == "plif" for design, *_ in tried[0])
+
+
 @pytest.fixture(scope="module")
 def found(tiny_example):
     return run_search(tiny_example)

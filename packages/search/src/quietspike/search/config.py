@@ -15,11 +15,13 @@ from pydantic_core import to_jsonable_python
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
 from quietspike.search.candidates import expand_candidates as expand_candidates
+from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 from quietspike.search.setting import Setting
 from quietspike.search.settings import check_settings, spread
+from quietspike.search.shaping import shape_of
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
 
@@ -65,8 +67,18 @@ def _constraints(value: Any) -> Any:
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
-PLUGINS = ("dataset", "backbone", "neuron")
-"""The keys of an experiment that are plugins, with options of their own."""
+
+
+class EarlyStopping(_Frozen):
+    """Which trials are stopped before their last epoch.
+
+    Args:
+        min_epochs: of every trial; where the first rung is.
+        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
+    """
+
+    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
+    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
 
 
 class SearchOptions(_Frozen):
@@ -91,6 +103,9 @@ class SearchOptions(_Frozen):
             step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null. Constraints are not looked at there.
     """
 
     engine: str = "optuna"
@@ -107,6 +122,7 @@ class SearchOptions(_Frozen):
     settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @model_validator(mode="after")
     def _check_reference(self) -> SearchOptions:
@@ -207,6 +223,12 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -219,29 +241,7 @@ class Experiment(_Frozen):
     @property
     def shaping(self) -> dict[str, Any]:
         """All that shapes a trial or the order of trials."""
-        data = self.data
-        shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
-        shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
-        shaping["search"] = {key: data["search"][key] for key in searched}
-        shaping["search"] |= _newer(self.search)
-        return shaping
-
-
-def _newer(options: SearchOptions) -> dict[str, Any]:
-    """Keys that came later, so that a search without them keeps its folder."""
-    objectives = list(options.objectives)
-    newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
-    return newer | ({"settings": options.model_dump(mode="json")["settings"]} if options.settings else {})
-
-
-def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's options as they shape results: ``root`` however it was written, and no ``download``."""
-    options = {key: value for key, value in dataset.items() if key != "download"}
-    if isinstance(options.get("root"), str):
-        options["root"] = str(Path(options["root"]).expanduser().resolve())
-    return options
+        return shape_of(self.data)
 
 
 def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:

@@ -7,21 +7,33 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from quietspike.search.config import PLUGINS, Experiment, PluginOptions
-from quietspike.search.mistakes import fields_of
+from quietspike.search.config import Experiment, PluginOptions
+from quietspike.search.mistakes import block_of, fields_of
+from quietspike.search.shaping import PLUGINS
 
 
 def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
+    """One line for each key of an experiment, with its default; null blocks with what they may hold."""
     lines = []
     for key, field in Experiment.model_fields.items():
         if key in PLUGINS:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
         elif names := fields_of(field.annotation):
             lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
+            lines.extend(_parts_of_optional(key, field.annotation))
         else:
             lines.append(f"  --{key}: {_default_text(field.default)}")
     return "\n".join(lines)
+
+
+def _parts_of_optional(key: str, kind: Any) -> list[str]:
+    """Lines for the keys of blocks that are null by default."""
+    return [
+        f"  --{key}.{name}.{part}: {_default_text(inner.default)}; turns {name} on"
+        for name, field in getattr(kind, "model_fields", {}).items()
+        if (block := block_of(field.annotation)) is not field.annotation
+        for part, inner in getattr(block, "model_fields", {}).items()
+    ]
 
 
 def _default_text(default: Any) -> str:

@@ -66,17 +66,27 @@ def outcome_text(outcome: Outcome, objective: str) -> str:
     """Accuracy and objective, or the reason of a failure."""
     if outcome.reason is not None:
         return f"failed: {outcome.reason}"
-    return f"accuracy {outcome.accuracy:.3f}, {amount(outcome.totals[objective], objective)}"
+    early = "" if outcome.stopped is None else f"stopped after {epochs(outcome.stopped)}: "
+    return f"{early}accuracy {outcome.accuracy:.3f}, {amount(outcome.totals[objective], objective)}"
 
 
 def best_note(trials: Sequence[TrialResult], objective: str) -> str:
     """Best accuracy and least cost so far."""
-    good = [trial.outcome for trial in trials if trial.outcome.reason is None]
+    good = [trial.outcome for trial in trials if trial.outcome.complete]
     if not good:
         return ""
     least = min(outcome.totals[objective] for outcome in good)
     word = "least" if objective in LESS else "fewest"
     return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, {word} {amount(least, objective)}"
+
+
+def epochs(count: int) -> str:
+    """So many of them.
+
+    >>> epochs(1), epochs(1234)
+    ('1 epoch', '1,234 epochs')
+    """
+    return f"{count:,} epoch{'' if count == 1 else 's'}"
 
 
 def amount(value: float, objective: str) -> str:

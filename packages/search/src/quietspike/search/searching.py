@@ -56,6 +56,7 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     console = console or Console(quiet=True)
     engine = ENGINES.get(experiment.search.engine)()
     resolve_device(experiment.device)
+    _require_rungs(experiment)
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
     prepare_data(experiment, space)
@@ -83,6 +84,14 @@ def prepare_data(experiment: Experiment, space: Space) -> None:
             open_dataset(changed).split(name)
 
 
+def _require_rungs(experiment: Experiment) -> None:
+    """Refuse early stopping that stops nothing; a single design may still have too few epochs for it."""
+    options = experiment.search.early_stopping
+    if options is not None and not experiment.rungs:
+        given = f"search.early_stopping.min_epochs={options.min_epochs}"
+        raise OptionError(f"{given}: must be below train.epochs={experiment.train.epochs}")
+
+
 def read_search(experiment: Experiment) -> SearchResult:
     """What a search has given so far; nothing is trained.
 
@@ -108,6 +117,7 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
         front=front,
         hypervolume=hypervolume(points, goals.corner),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
+        epochs=experiment.train.epochs,
     )
 
 

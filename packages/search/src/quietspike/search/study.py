@@ -10,25 +10,25 @@ worker; several finish in whatever order they do).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import Study, StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import Placement, QuietspikeError
-from quietspike.core.seeds import derive_seed
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.results import Outcome, TrialResult
+from quietspike.search.rung import Rung, Visit
+from quietspike.search.samplers import new_sampler
 from quietspike.search.space import Space
 
 STUDY_NAME = "search"
@@ -70,7 +70,8 @@ class SearchStudy:
 
     A trial's user attributes say what Optuna has no state for: ``worker`` (who claimed it), ``outcome``, ``lost`` (its
     worker ``died``, or the whole search was ``interrupted``; the placement is claimed again), ``repeats`` (the number
-    of an earlier trial of the same placement, whose values it was given).
+    of an earlier trial of the same placement, whose values it was given), ``rung-3`` (what it had after epoch 3, and
+    whether it went on).
 
     Args:
         experiment: sampler, seed, budget.
@@ -83,6 +84,7 @@ class SearchStudy:
         self.space = space
         self.goals = experiment.search.goals
         self._claiming = FileLock(folder / "claim.lock")
+        self._designs: dict[int, Design] = {}
         self.storage = open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
@@ -108,7 +110,7 @@ class SearchStudy:
                 due = self._due(trials, attempts, tried)
                 if due is not None:
                     self.study.enqueue_trial(dict(due))
-                self.study.sampler = self._sampler(len(attempts))
+                self.study.sampler = new_sampler(self.experiment, len(attempts))
                 trial = self.study.ask()
                 design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
                 earlier = tried.get(design)
@@ -119,6 +121,27 @@ class SearchStudy:
                 trial.set_user_attr("repeats", earlier.number)
                 self._bound(trial, earlier.constraints)
                 self._tell(trial.number, earlier.values)
+
+    def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a trial goes on behind an epoch, by what had reached the same rung before it.
+
+        What was decided once is said again, and counts once, however often the trial was lost and taken up since.
+
+        Args:
+            claim: which trial.
+            epoch: that it has been trained for.
+            values: the accuracy and the costs that it has then.
+        """
+        options = self.experiment.search.early_stopping
+        if options is None or epoch not in self.experiment.rungs:
+            return True
+        with self._claiming:
+            rung = self._rung(epoch)
+            visit = rung.visits.get(claim.design)
+            if visit is None:
+                visit = rung.admit(values, options.reduction)
+                self._note(claim.number, _rung_key(epoch), asdict(visit))
+            return visit.goes_on
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
         """Record what a claimed trial gave: its values, or why it failed."""
@@ -211,14 +234,27 @@ class SearchStudy:
         self._note(trial.number, "lost", "died" if blame else "interrupted")
         self._tell(trial.number, None)
 
+    def _rung(self, epoch: int) -> Rung:
+        key = _rung_key(epoch)
+        visits = {self._design(t): Visit(**t.user_attrs[key]) for t in self._trials() if key in t.user_attrs}
+        return Rung(self.goals.figures, self.experiment.search.asked, visits)
+
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        if outcome.reason is not None:
+        figures = self._figures(number, outcome)
+        if figures is None:
             self._tell(number, None)
             return
         if self.goals.constraints:
             trial = Trial(self.study, self._trials()[number]._trial_id)
-            self._bound(trial, self.goals.violations(outcome.value))
-        self._tell(number, list(self.goals.point(outcome.value)))
+            self._bound(trial, self.goals.violations(figures))
+        self._tell(number, list(self.goals.point(figures)))
+
+    def _figures(self, number: int, outcome: Outcome) -> Callable[[str], float] | None:
+        """What the sampler is told of a trial: of one that was stopped, what it would have come to at its end."""
+        if outcome.stopped is None:
+            return outcome.value if outcome.complete else None
+        expected = self._rung(outcome.stopped).expect(self._design(self._trials()[number]), self.results())
+        return None if expected is None else expected.__getitem__
 
     def _bound(self, trial: Trial, violations: Mapping[str, float]) -> None:
         """Say by how much constraints are violated; what a killed worker has said of its trial stands."""
@@ -236,18 +272,10 @@ class SearchStudy:
     def _note(self, number: int, key: str, value: object) -> None:
         self.storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
 
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = derive_seed(self.experiment.seed, "sampler", number) % 2**32
-        match self.experiment.search.sampler:
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return _OrderedNSGAII(population_size=self.experiment.search.population, seed=seed)
-            case _:
-                return RandomSampler(seed=seed)
-
     def _design(self, trial: FrozenTrial) -> Design:
-        return self.space.design(trial.params)
+        if trial.number not in self._designs:
+            self._designs[trial.number] = self.space.design(trial.params)
+        return self._designs[trial.number]
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
@@ -262,17 +290,10 @@ class SearchStudy:
         return self.study.get_trials(deepcopy=False)
 
 
-class _OrderedNSGAII(NSGAIISampler):
-    """NSGA-II whose parents always come in the order of their trials.
-
-    Optuna gives them in the order of selection when it selects a generation's parents and in the order of trials ever
-    after: whether a claim was interrupted in between would show.
-    """
-
-    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
-
-
 def _is_attempt(trial: FrozenTrial) -> bool:
     """Whether a claim was made to its end, and not lost since."""
     return bool({"worker", "repeats"} & trial.user_attrs.keys()) and "lost" not in trial.user_attrs
+
+
+def _rung_key(epoch: int) -> str:
+    return f"rung-{epoch}"

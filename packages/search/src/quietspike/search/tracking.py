@@ -30,6 +30,7 @@ from quietspike.search.store import create_run, find_group, find_runs, opening, 
 FOLDER_TAG = "quietspike.folder"
 KIND_TAG = "quietspike.kind"
 REASON_TAG = "quietspike.reason"
+STOPPED_TAG = "quietspike.stopped"
 WORKER_TAGS = {key: f"quietspike.worker.{key}" for key in ("host", "pid", "started")}
 CHANGEABLE = (
     *("name", "device", "output", "confirm", "tracking"),
@@ -52,6 +53,7 @@ class TrackedRun:
     def __init__(self, uri: str, run_id: str) -> None:
         self._uri = uri
         self._run_id = run_id
+        self.stopped = False
 
     def log_epoch(self, row: EpochRow) -> None:
         """All metrics of an epoch, in one request."""
@@ -68,6 +70,13 @@ class TrackedRun:
         """A file."""
         with reaching(self._uri) as client:
             client.log_artifact(self._run_id, str(path), folder)
+
+    def stop(self, epoch: int) -> None:
+        """End it as KILLED, since FINISHED is for full results; a tag names the epoch that it was stopped after."""
+        with reaching(self._uri) as client:
+            client.set_tag(self._run_id, STOPPED_TAG, str(epoch))
+        self.end("KILLED", f"stopped early after epoch {epoch}")
+        self.stopped = True
 
     def end(self, status: str, reason: str | None = None) -> None:
         """End it as FINISHED, FAILED or KILLED; a tag says why."""
@@ -235,7 +244,7 @@ def _worker_tags() -> dict[str, str]:
 
 @contextmanager
 def _ending(run: TrackedRun) -> Iterator[None]:
-    """End a run as the block ends: FINISHED, FAILED with the reason, or KILLED by Ctrl-C."""
+    """End a run as the block ends: FINISHED, FAILED with the reason, or KILLED by Ctrl-C; not one that was stopped."""
     try:
         yield
     except TrackingError:
@@ -246,7 +255,8 @@ def _ending(run: TrackedRun) -> Iterator[None]:
     except BaseException as error:
         run.end("KILLED", type(error).__name__)
         raise
-    run.end("FINISHED")
+    if not run.stopped:
+        run.end("FINISHED")
 
 
 def _end_runs(uri: str, group: str, query: str, is_orphan: Callable[[Run], bool]) -> None:

@@ -27,6 +27,7 @@ try:
     from ray.exceptions import RayError, RayTaskError
     from ray.tune.search import Searcher
     from ray.tune.search.optuna import OptunaSearch
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 import torch
@@ -52,7 +53,7 @@ class RayEngine:
         placements = PlacementSearch(job)
         with _cluster(job):
             trainable = tune.with_resources(
-                tune.with_parameters(_run_trial, job=job, folder=os.getcwd()), _resources(job)
+                tune.with_parameters(_run_trial, job=job, folder=os.getcwd(), judge=_start_judge(job)), _resources(job)
             )
             tuner = tune.Tuner(
                 trainable,
@@ -183,13 +184,37 @@ def _take(job: Job, task: Task, reference: Any) -> None:
         raise QuietspikeError(complaint)
 
 
-def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
+class Judge:
+    """Answers ``SearchStudy.goes_on`` for workers that cannot reach the journal; runs where the driver does.
+
+    It keeps nothing of its own: one that was killed is replaced.
+    """
+
+    def __init__(self, job: Job, folder: str) -> None:
+        os.chdir(folder)
+        self._study = job.open_study()
+
+    def goes_on(self, claim: Claim, epoch: int, values: dict[str, float]) -> bool:
+        """Whether a trial goes on behind a rung."""
+        return self._study.goes_on(claim, epoch, values)
+
+
+def _start_judge(job: Job) -> Any:
+    """Its handle; ``None`` where no trial is ever stopped early."""
+    if not job.experiment.rungs:
+        return None
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Judge)
+    return remote.remote(job, os.getcwd())
+
+
+def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dict[str, Any]:
     os.chdir(folder)  # Tune's is the trial's own, where the experiment's relative paths lead nowhere
     prepare_worker(job.threads)
     claim = Claim(config["number"], Design.from_json(config["design"]))
     figures = job.experiment.search.goals.figures
     try:
-        outcome = job.evaluate_claim(claim, worker=0)
+        outcome = job.evaluate_claim(claim, 0, lambda *question: bool(ray.get(judge.goes_on.remote(*question))))
     except QuietspikeError as error:
         return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
     shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}
