@@ -261,17 +261,9 @@ def _report(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 
 
 def _sites(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.space import open_space
+    from quietspike.search.sites import show_sites
 
-    space = open_space(_load(options.experiment, overrides))
-    table = Table(title=f"{space.size:,} placements")
-    for column in ("site", "signal", "T", "channels", "space", "candidates"):
-        table.add_column(column)
-    for site in space.sites:
-        candidates = ", ".join(choice.label for choice in space.choices.get(site.name, ())) or "not searched"
-        figures = (site.signal, str(site.steps), str(site.channels), "yes" if site.spatial else "no")
-        table.add_row(site.name, *figures, candidates)
-    console.print(table)
+    show_sites(_load(options.experiment, overrides), console)
     return 0
 
 

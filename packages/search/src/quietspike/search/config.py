@@ -21,6 +21,9 @@ from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.setting import Setting
+from quietspike.search.settings import check_settings, spread
+from quietspike.search.shaping import shape_of
 
 Sampler = Literal["random", "grid", "tpe", "nsga2", "gp"]
 Strategy = Literal["trials", "supernet"]
@@ -73,8 +76,6 @@ def _constraints(value: Any) -> Any:
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
-PLUGINS = ("dataset", "backbone", "neuron")
-"""The keys of an experiment that are plugins, with options of their own."""
 
 
 class SearchOptions(_Frozen):
@@ -103,6 +104,8 @@ class SearchOptions(_Frozen):
             RAY_ADDRESS, else one on this machine.
         cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
         gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
+        settings: further options to search, by keys such as ``neuron.decay``: a list of choices, or ``{low, high, log,
+            step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
         early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
@@ -123,6 +126,7 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     address: str | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
@@ -143,6 +147,15 @@ class SearchOptions(_Frozen):
     def _check_strategy(self) -> SearchOptions:
         if self.strategy == "supernet" and "latency" in self.asked:
             raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
+        if self.strategy == "supernet" and self.settings:
+            raise OptionError("strategy='supernet': a supernet holds attention alone; leave search.settings out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> SearchOptions:
+        for key, setting in self.settings.items():
+            if self.sampler == "grid" and setting.values is None:
+                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
         return self
 
     @property
@@ -246,33 +259,7 @@ class Experiment(_Frozen):
     @property
     def shaping(self) -> dict[str, Any]:
         """All that shapes a trial or the order of trials."""
-        data = self.data
-        shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
-        shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
-        shaping["search"] = {key: data["search"][key] for key in searched}
-        shaping["search"] |= _newer(self.search)
-        if self.search.engine == "tabular" and self.search.table is not None:
-            shaping["search"]["table"] = str(self.search.table.resolve())
-        return shaping
-
-
-def _newer(options: SearchOptions) -> dict[str, Any]:
-    """Keys that came later, so that a search without them keeps its folder."""
-    objectives = list(options.objectives)
-    newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
-    if options.strategy != "trials":
-        newer |= {"strategy": options.strategy, "supernet": options.supernet.model_dump()}
-    return newer | ({"early_stopping": options.early_stopping.model_dump()} if options.early_stopping else {})
-
-
-def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's options as they shape results: ``root`` however it was written, and no ``download``."""
-    options = {key: value for key, value in dataset.items() if key != "download"}
-    if isinstance(options.get("root"), str):
-        options["root"] = str(Path(options["root"]).expanduser().resolve())
-    return options
+        return shape_of(self.data)
 
 
 def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from quietspike.search.config import PLUGINS, Experiment, PluginOptions
+from quietspike.search.config import Experiment, PluginOptions
 from quietspike.search.mistakes import block_of, fields_of
+from quietspike.search.shaping import PLUGINS
 
 
 def describe_keys() -> str:

@@ -19,8 +19,9 @@ from quietspike.core.training import DivergedError, EpochRow, resolve_device, tr
 from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
-from quietspike.search.design import Design, spell
+from quietspike.search.design import Design
 from quietspike.search.results import Outcome
+from quietspike.search.setting import spell
 from quietspike.search.tracked_run import cost_metrics, epoch_metrics, firing_rates
 
 

@@ -103,7 +103,7 @@ class Job:
         Raises:
             QuietspikeError: if the disk is full, which is no placement's fault and ends the search.
         """
-        labels = self.space.labels(training.placement)
+        labels = self.space.labels(training.design)
         params = {**design_params(labels, training.design.settings), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:

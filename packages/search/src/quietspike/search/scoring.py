@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from quietspike.core import Placement, QuietspikeError
 from quietspike.core.shared_weights import Scorer
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.processes import CONTEXT, begin_worker, signals_held
 from quietspike.search.results import Outcome
@@ -77,7 +78,7 @@ class ScoringCrew:
             self._executor = None
 
     def _beginning(self, placement: Placement) -> list[int]:
-        labels = self._job.space.labels(placement)
+        labels = self._job.space.labels(Design(placement))
         return [order.index(labels[site]) for site, order in self._order.items()]
 
     def _run(self, placements: Sequence[Placement]) -> None:

@@ -12,13 +12,14 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from quietspike.core import ENGINES, OptionError, QuietspikeError
-from quietspike.core.contracts import Checking, Engine
+from quietspike.core import ENGINES, OptionError, Placement, QuietspikeError
+from quietspike.core.contracts import Checking, Engine, SplitName
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import collect_confirmations, plan_confirmation
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.pareto import find_front, hypervolume
 from quietspike.search.progress import ProgressShow, best_note, outcome_text, trial_line
@@ -30,6 +31,8 @@ from quietspike.search.sending import sending
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 SHOW_EVERY = 0.3
 """Seconds between two looks at what has ended."""
@@ -61,9 +64,7 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     plan_confirmation(experiment, space, [])
     if isinstance(engine, Checking):
         engine.check(experiment, space)
-    dataset = open_dataset(experiment)
-    for name in ("train", "validation", "test"):  # once, before several processes ask for them
-        dataset.split(name)
+    prepare_data(experiment, space)
     with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
@@ -81,6 +82,14 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
             log_report(result, job)
     print_report(result, console)
     return result
+
+
+def prepare_data(experiment: Experiment, space: Space) -> None:
+    """Make the cache of all splits, of each form that the data take, before several processes ask for them."""
+    for case in space.cases or (None,):
+        changed = experiment if case is None else Design(Placement(), case.chosen).apply(experiment)
+        for name in SPLITS:
+            open_dataset(changed).split(name)
 
 
 def _require_rungs(experiment: Experiment) -> None:
@@ -209,12 +218,12 @@ def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) ->
     done = len(study.results())
     options = job.experiment.search
     chooser = options.sampler if options.strategy == "trials" else options.strategy
-    sites = ", ".join(job.space.choices)
+    sites = ", ".join([*job.space.choices, *options.settings])
     many = f"{job.workers} at a time"
     if options.address is not None and not options.workers:
         many = "as many at a time as there is room for"
     lines = [
-        f"Searching {job.space.size:,} placements over {sites}",
+        f"Searching {job.space.count} over {sites}",
         f"{study.total} trials by {chooser}, {many} with {options.engine}, in {job.folder}",
     ]
     if done or recovered:

@@ -58,7 +58,7 @@ def choose_placements(job: Job, console: Console) -> None:
 
         train_supernet(job, look)
         look()
-    total = min(job.experiment.search.supernet.scored, job.space.size)
+    total = int(min(job.experiment.search.supernet.scored, job.space.size))
     with ProgressShow(console, "score", total, 0) as progress, ScoringCrew(job, progress.reach) as crew:
         find_placements(job.experiment, job.space, crew.score)
         queue = rank(crew.scores, job.experiment.search.goals)
@@ -95,12 +95,12 @@ def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
     directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in goals.costs)]
     study = optuna.create_study(directions=directions, sampler=sampler)
     for placement in space.uniform.values() if experiment.search.uniform_first else ():
-        study.enqueue_trial(space.labels(placement))
+        study.enqueue_trial(space.labels(Design(placement)))
     met: set[Placement] = set()
     stale = 0
     while len(met) < options.scored and stale < STALE:
         trials = [study.ask(space.distributions) for _ in range(options.population)]
-        placements = [space.placement(trial.params) for trial in trials]
+        placements = [space.design(trial.params).placement for trial in trials]
         new = list(dict.fromkeys(placement for placement in placements if placement not in met))
         stale = 0 if new else stale + 1
         met.update(new[: options.scored - len(met)])

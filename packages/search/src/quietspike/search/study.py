@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import optuna
 from filelock import FileLock
@@ -41,6 +42,9 @@ DEATHS = 3
 
 REPEATS_IN_A_ROW = 20
 """After so many repeated suggestions the sampler has converged, and a new placement is drawn at random."""
+
+CROSSING = ("nsga2", "gp")
+"""Samplers that look at whole trials: each must have a value for all that is searched, also where it does not count."""
 
 PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
@@ -83,7 +87,7 @@ class SearchStudy:
     @property
     def total(self) -> int:
         """How many placements are to be tried."""
-        return min(self.experiment.search.trials, self.space.size)
+        return int(min(self.experiment.search.trials, self.space.size))
 
     def claim(self) -> Claim | None:
         """The next placement to train; ``None`` when the budget is used up or nothing is left to try."""
@@ -96,10 +100,10 @@ class SearchStudy:
                     return None
                 due = self._due(trials, attempts, tried)
                 if due is not None:
-                    self.study.enqueue_trial(self.space.params(due))
+                    self.study.enqueue_trial(dict(due))
                 self.study.sampler = new_sampler(self.experiment, len(attempts), self._map, self._design)
-                trial = self.study.ask(self.space.distributions)
-                design = self.space.design(trial.params)
+                trial = self.study.ask()
+                design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
                 earlier = tried.get(design)
                 if earlier is None:
                     self._inherit(trials, trial, design)
@@ -179,8 +183,8 @@ class SearchStudy:
 
     def _due(
         self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
-    ) -> Design | None:
-        """A design that the sampler is not asked for, and that is not in the queue yet.
+    ) -> Mapping[str, Any] | None:
+        """The parameters of a design that the sampler is not asked for, and that is not in the queue yet.
 
         First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
         one at random where the sampler only repeats itself.
@@ -188,18 +192,17 @@ class SearchStudy:
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
-        lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
-        uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
+        lost = {self._design(t): t.params for t in trials if {"lost", "worker"} <= t.user_attrs.keys()}
         if self._folder is not None and not self._queue:
             self._queue = read_queue(self._folder) or []  # which is written once
-        for design in lost + uniform + self._queue:
+        for design in [*lost, *(self.space.first() if options.uniform_first else ()), *self._queue]:
             if design not in tried:
-                return design
+                return lost.get(design) or self.space.params(design)
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
         if options.sampler != "grid" and options.strategy == "trials" and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
-        return next(design for design in shuffled if design not in tried)
+        return next(self.space.params(design) for design in shuffled if design not in tried)
 
     def _inherit(self, trials: list[FrozenTrial], trial: Trial, design: Design) -> None:
         """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
