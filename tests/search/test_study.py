@@ -402,7 +402,7 @@ def test_placements_survive_the_journal(open_study):
     assert Placement({s: {"name": "ca", "channel_reduction": 4} for s in study.space.choices}) in claimed
     again = open_study(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}])
     own = [trial for trial in trials(again) if "repeats" not in trial.user_attrs]
-    assert [again._design(trial).placement for trial in own] == claimed
+    assert [again._ledger.design(trial).placement for trial in own] == claimed
 
 
 # early stopping

@@ -99,7 +99,7 @@ def find_truth(table: Table, experiment: Experiment, space: Space) -> Truth:
     Raises:
         OptionError: if the table does not hold every placement of the space, or one of them failed.
     """
-    designs = list(space.shuffled(0, space.size))
+    designs = list(space.shuffled(0, int(space.size)))
     curves = {}
     for design in designs:
         entries = [entry for entry in table.of(design.placement).values() if entry.outcome.reason is None]

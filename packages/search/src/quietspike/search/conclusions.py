@@ -34,9 +34,10 @@ def conclusions(result: SearchResult) -> list[str]:
         others = [c for c in measured if c is not best and _kind(c) in ("none", "tcsa")]
         sentences.extend(f"  against {c.name}: {_versus(best, c, goals)}" for c in others)
     elif goals.constraints and any(c.uniform == "none" for c in measured):
-        sentences.append(
-            "No placement is called the best: where search.constraints hold, all are less accurate than none"
-        )
+        met = any(goals.feasible(c.mean) for c in measured)
+        why = "all that meet search.constraints are less accurate than none"
+        why = why if met else "none that was confirmed meets search.constraints"
+        sentences.append(f"No placement is called the best: {why}")
     elif measured:
         sentences.append("No placement is called the best: none, against which it is judged, was not confirmed")
     return [*sentences, _mixed_against_uniform(measured, goals)] if measured else sentences

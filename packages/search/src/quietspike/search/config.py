@@ -14,13 +14,19 @@ from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.blocks import EarlyStopping as EarlyStopping
+from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
 from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.setting import Setting
+from quietspike.search.settings import check_settings, spread
+from quietspike.search.shaping import shape_of
 
 Sampler = Literal["random", "grid", "tpe", "nsga2", "gp"]
+Strategy = Literal["trials", "supernet"]
 
 
 class _Frozen(BaseModel):
@@ -49,6 +55,12 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise OptionError(f"a share of one, or a whole number of them, not {gpus:g}")
+    return gpus
+
+
 def _numbered(value: Any) -> Any:
     """A recipe as it was written, where pydantic would take ``true`` for 1."""
     for key, entry in value.items() if isinstance(value, Mapping) else ():
@@ -64,20 +76,6 @@ def _constraints(value: Any) -> Any:
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
-PLUGINS = ("dataset", "backbone", "neuron")
-"""The keys of an experiment that are plugins, with options of their own."""
-
-
-class EarlyStopping(_Frozen):
-    """Which trials are stopped before their last epoch.
-
-    Args:
-        min_epochs: of every trial; where the first rung is.
-        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
-    """
-
-    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
-    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
 
 
 class SearchOptions(_Frozen):
@@ -85,6 +83,9 @@ class SearchOptions(_Frozen):
 
     Args:
         engine: ``optuna`` (processes on this machine), ``ray`` (Ray Tune) or ``tabular`` (replays ``table``).
+        strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
+            of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
+        supernet: how that is done.
         sampler: ``random``, ``grid``, ``tpe``, ``nsga2`` or ``gp`` (Gaussian processes over which dimensions each
             site's attention weighs; it needs the fewest trials).
         trials: placements to train, those that fail included.
@@ -99,6 +100,12 @@ class SearchOptions(_Frozen):
         constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
             nearer to it, and nothing else enters the front.
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
+        address: of the cluster for ``ray``: ``auto`` (on one of its nodes) or ``HOST:PORT``; where null that of
+            RAY_ADDRESS, else one on this machine.
+        cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
+        gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
+        settings: further options to search, by keys such as ``neuron.decay``: a list of choices, or ``{low, high, log,
+            step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
         early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
@@ -107,6 +114,8 @@ class SearchOptions(_Frozen):
     """
 
     engine: str = "optuna"
+    strategy: Strategy = "trials"
+    supernet: SupernetOptions = SupernetOptions()
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
@@ -117,7 +126,11 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    address: str | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
     early_stopping: EarlyStopping | None = None
 
@@ -128,6 +141,21 @@ class SearchOptions(_Frozen):
             raise OptionError(f"hypervolume_reference: must have a value for each of {', '.join(self.objectives)}")
         if reference is not None and min(reference[1:]) <= 0:
             raise OptionError(f"hypervolume_reference: a cost must be greater than 0, not {min(reference[1:])}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> SearchOptions:
+        if self.strategy == "supernet" and "latency" in self.asked:
+            raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
+        if self.strategy == "supernet" and self.settings:
+            raise OptionError("strategy='supernet': a supernet holds attention alone; leave search.settings out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> SearchOptions:
+        for key, setting in self.settings.items():
+            if self.sampler == "grid" and setting.values is None:
+                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
         return self
 
     @property
@@ -231,31 +259,7 @@ class Experiment(_Frozen):
     @property
     def shaping(self) -> dict[str, Any]:
         """All that shapes a trial or the order of trials."""
-        data = self.data
-        shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
-        shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
-        shaping["search"] = {key: data["search"][key] for key in searched}
-        shaping["search"] |= _newer(self.search)
-        if self.search.engine == "tabular" and self.search.table is not None:
-            shaping["search"]["table"] = str(self.search.table.resolve())
-        return shaping
-
-
-def _newer(options: SearchOptions) -> dict[str, Any]:
-    """Keys that came later, so that a search without them keeps its folder."""
-    objectives = list(options.objectives)
-    newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    newer |= {"constraints": list(options.constraints)} if options.constraints else {}
-    return newer | ({"early_stopping": options.early_stopping.model_dump()} if options.early_stopping else {})
-
-
-def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's options as they shape results: ``root`` however it was written, and no ``download``."""
-    options = {key: value for key, value in dataset.items() if key != "download"}
-    if isinstance(options.get("root"), str):
-        options["root"] = str(Path(options["root"]).expanduser().resolve())
-    return options
+        return shape_of(self.data)
 
 
 def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:

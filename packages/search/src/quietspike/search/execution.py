@@ -19,9 +19,10 @@ from quietspike.core.training import DivergedError, EpochRow, resolve_device, tr
 from quietspike.core.weights import load_tensors, save_weights, sweep
 from quietspike.search.config import Experiment
 from quietspike.search.data import open_dataset
-from quietspike.search.design import Design, spell
+from quietspike.search.design import Design
 from quietspike.search.results import Outcome
-from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
+from quietspike.search.setting import spell
+from quietspike.search.tracked_run import cost_metrics, epoch_metrics, firing_rates
 
 
 class Log(Protocol):
@@ -105,7 +106,7 @@ def run_training(
     network = build_network(*experiment.network, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
     sweep(training.folder)
-    _drop_damaged(checkpoint)
+    drop_damaged(checkpoint)
     rows = train(
         network,
         dataset,
@@ -162,7 +163,7 @@ def _refuse_infinite(outcome: Outcome, when: str) -> None:
             raise DivergedError(f"{name} is {value} after {when}")
 
 
-def _drop_damaged(checkpoint: Path) -> None:
+def drop_damaged(checkpoint: Path) -> None:
     """Remove a checkpoint that a power failure cut, since it would keep its placement from ever being trained."""
     try:
         load_tensors(checkpoint)

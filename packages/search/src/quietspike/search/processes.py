@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,9 @@ Watch = Callable[[], None]
 """Called now and then by the driver, to show progress."""
 
 CONTEXT = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, a quota or a limit: what cannot be written now, and can be once there is room."""
 
 IDLE_DEATHS = 3
 """Workers that die so often without having lost any work cannot run at all."""
@@ -62,7 +66,7 @@ def run_crew(
         complaint, complain = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
         crew[worker] = Member(process, complaint)  # before it starts, so that an interrupt finds it
-        with _signals_held():
+        with signals_held():
             process.start()
         complain.close()
 
@@ -99,8 +103,15 @@ def prepare_worker(threads: int) -> None:
     keep_freed_memory()
 
 
+def begin_worker(threads: int) -> None:
+    """What a process of this driver's does first, once: it ends with the driver, and at SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    prepare_worker(threads)
+
+
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Processes that are started meanwhile never see Ctrl-C, not even while they import: the driver handles it."""
     resource_tracker.ensure_running()  # else the first process starts it, and that lets interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -117,13 +128,16 @@ def _work(
     threads: int,
     complain: connection.Connection[str, Any],
 ) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    threading.Thread(target=_die_with_driver, daemon=True).start()
-    prepare_worker(threads)
+    begin_worker(threads)
     try:
         work(*args, worker)
     except QuietspikeError as error:
         complain.send(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        complain.send(f"{error.filename or 'output'}: {error.strerror}; what had ended is kept")
         sys.exit(1)
 
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from quietspike.core import CheckpointError, OptionError, Placement
 from quietspike.core.errors import unknown_name
 from quietspike.core.weights import write_whole
-from quietspike.search.config import PLUGINS, Experiment
+from quietspike.search.config import Experiment
 from quietspike.search.results import Outcome
+from quietspike.search.shaping import PLUGINS
 from quietspike.search.space import Space
 from quietspike.search.tracking import flatten
 
