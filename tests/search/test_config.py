@@ -538,3 +538,31 @@ def test_reading_gives_plain_data(yaml_file):
     assert read_yaml(yaml_file("a: {b: [1, 2.5, 1e3, yes, null, x]}")) == {
         "a": {"b": [1, 2.5, 1000.0, True, None, "x"]}
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"strategy": "supernt"}, "search.strategy: no 'supernt'; did you mean 'supernet'?"),
+        ({"supernet": {"epoch": 3}}, "key: no 'search.supernet.epoch'; did you mean 'search.supernet.epochs'?"),
+        ({"supernet": {"epochs": 0}}, "search.supernet.epochs: input should be greater than or equal to 1, not 0"),
+        ({"supernet": {"uniform": 2}}, "search.supernet.uniform: input should be less than or equal to 1, not 2"),
+        ({"supernet": {"uniform": True}}, "search.supernet.uniform: input should be a valid number, not True"),
+        (
+            {"strategy": "supernet", "objectives": ["accuracy", "latency"]},
+            "search: strategy='supernet': no latency is measured in a supernet; ask for another cost",
+        ),
+        ({"supernet": 3}, "search.supernet: input should be a valid mapping, not 3"),
+    ],
+)
+def test_mistakes_about_a_supernet_are_named(options, complaint):
+    with pytest.raises(QuietspikeError) as caught:
+        check_experiment({"dataset": "digits_dvs", "search": options})
+    assert str(caught.value) == complaint
+
+
+def test_a_supernets_keys_are_in_the_help_and_can_be_set():
+    assert "  --search.supernet.scored: 2048" in describe_keys().splitlines()
+    experiment = load_experiment(None, ["--search.strategy", "supernet", "--search.supernet.epochs", "3"])
+    assert experiment.search.supernet.epochs == 3
+    assert check_experiment(experiment.data) == experiment

@@ -22,8 +22,10 @@ from quietspike.search.reading import override, parse_yaml, read_yaml
 from quietspike.search.setting import Setting
 from quietspike.search.settings import check_settings, spread
 from quietspike.search.shaping import shape_of
+from quietspike.search.supernet_options import SupernetOptions
 
 Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Strategy = Literal["trials", "supernet"]
 
 
 class _Frozen(BaseModel):
@@ -86,6 +88,9 @@ class SearchOptions(_Frozen):
 
     Args:
         engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
+            of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
+        supernet: how that is done.
         sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
@@ -109,6 +114,8 @@ class SearchOptions(_Frozen):
     """
 
     engine: str = "optuna"
+    strategy: Strategy = "trials"
+    supernet: SupernetOptions = SupernetOptions()
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
@@ -138,6 +145,14 @@ class SearchOptions(_Frozen):
         for key, setting in self.settings.items():
             if self.sampler == "grid" and setting.values is None:
                 raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
+        return self
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> SearchOptions:
+        if self.strategy == "supernet" and "latency" in self.asked:
+            raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
+        if self.strategy == "supernet" and self.settings:
+            raise OptionError("strategy='supernet': a supernet holds placements of one network; it has no settings")
         return self
 
     @property

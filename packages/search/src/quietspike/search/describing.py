@@ -18,12 +18,17 @@ def describe_keys() -> str:
     for key, field in Experiment.model_fields.items():
         if key in PLUGINS:
             lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-            lines.extend(_parts_of_optional(key, field.annotation))
         else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
+            lines.extend(_lines_of(key, field.default))
+            lines.extend(_parts_of_optional(key, field.annotation))
     return "\n".join(lines)
+
+
+def _lines_of(key: str, default: Any) -> list[str]:
+    """A line, or those of the keys inside."""
+    names = [] if isinstance(default, PluginOptions) else fields_of(type(default))
+    inner = [line for name in names for line in _lines_of(f"{key}.{name}", getattr(default, name))]
+    return inner or [f"  --{key}: {_default_text(default)}"]
 
 
 def _parts_of_optional(key: str, kind: Any) -> list[str]:

@@ -106,7 +106,7 @@ def run_training(
     network = build_network(*experiment.network, training.placement, dataset, training.seed)
     checkpoint = training.folder / "checkpoint.safetensors"
     sweep(training.folder)
-    _drop_damaged(checkpoint)
+    drop_damaged(checkpoint)
     rows = train(
         network,
         dataset,
@@ -163,7 +163,7 @@ def _refuse_infinite(outcome: Outcome, when: str) -> None:
             raise DivergedError(f"{name} is {value} after {when}")
 
 
-def _drop_damaged(checkpoint: Path) -> None:
+def drop_damaged(checkpoint: Path) -> None:
     """Remove a checkpoint that a power failure cut, since it would keep its placement from ever being trained."""
     try:
         load_tensors(checkpoint)

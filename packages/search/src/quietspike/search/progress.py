@@ -56,6 +56,14 @@ class ProgressShow:
             self._console.print(f"{self._title} {self._done}/{self._total}: {line}", highlight=False, markup=False)
         self._bar.update(self._task, completed=self._done, note=note)
 
+    def reach(self, done: int) -> None:
+        """Say how many pieces have ended, where they are too many for a line each: there is one a tenth."""
+        tenth = 10 * done // self._total > 10 * self._done // self._total
+        self._done = done
+        if tenth:
+            self._console.print(f"{self._title} {done}/{self._total}", highlight=False, markup=False)
+        self._bar.update(self._task, completed=done)
+
 
 def trial_line(trial: TrialResult, objective: str) -> str:
     """One line for a trial."""

@@ -25,6 +25,7 @@ from quietspike.search.progress import ProgressShow, best_note, outcome_text, tr
 from quietspike.search.provenance import provenance
 from quietspike.search.report import log_report, print_report, write_report
 from quietspike.search.results import SearchResult
+from quietspike.search.selection import choose_placements
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
@@ -67,6 +68,8 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
         job = Job(experiment, space, open_tracker(experiment, provenance()))
         with _accounted(job, study) as interrupted:
             _announce(job, study, interrupted, console)
+            if experiment.search.strategy == "supernet":
+                choose_placements(job, console)
             _try_placements(engine, job, study, console)
             _confirm(engine, job, study, console)
             result = collect_result(experiment, space, study)
@@ -199,10 +202,11 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
 def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:
     done = len(study.results())
     options = job.experiment.search
+    chooser = options.sampler if options.strategy == "trials" else options.strategy
     sites = ", ".join([*job.space.choices, *options.settings])
     lines = [
         f"Searching {job.space.count} over {sites}",
-        f"{study.total} trials by {options.sampler}, {job.workers} at a time with {options.engine}, in {job.folder}",
+        f"{study.total} trials by {chooser}, {job.workers} at a time with {options.engine}, in {job.folder}",
     ]
     if done or recovered:
         lines.append(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}")

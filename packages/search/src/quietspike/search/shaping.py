@@ -24,6 +24,8 @@ def shape_of(data: Mapping[str, Any]) -> dict[str, Any]:
     shaping["search"] = {key: search[key] for key in SEARCHED} | {key: search[key] for key in NEWER if search[key]}
     objectives = search["objectives"]
     shaping["search"] |= {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
+    if search["strategy"] != "trials":
+        shaping["search"] |= {key: search[key] for key in ("strategy", "supernet")}
     return shaping
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from filelock import FileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from quietspike.core import Placement, QuietspikeError
+from quietspike.core import QuietspikeError
+from quietspike.search.claim import Claim as Claim  # what a study gives
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
 from quietspike.search.liveness import is_alive, who_am_i
+from quietspike.search.queue import read_queue
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.rung import Rung, Visit
 from quietspike.search.samplers import new_sampler
@@ -47,24 +49,6 @@ PATIENCE = 60.0
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A design to train.
-
-    Args:
-        number: of its trial.
-        design: what to train.
-    """
-
-    number: int
-    design: Design
-
-    @property
-    def placement(self) -> Placement:
-        """Which attention where."""
-        return self.design.placement
-
-
 class SearchStudy:
     """The study of one search, opened by the driver and by each worker.
 
@@ -83,6 +67,8 @@ class SearchStudy:
         self.experiment = experiment
         self.space = space
         self.goals = experiment.search.goals
+        self._folder = folder
+        self._queue: list[Design] = []
         self._claiming = FileLock(folder / "claim.lock")
         self._designs: dict[int, Design] = {}
         self.storage = open_journal(folder / "study.journal")
@@ -191,18 +177,22 @@ class SearchStudy:
     ) -> Mapping[str, Any] | None:
         """The parameters of a design that the sampler is not asked for, and that is not in the queue yet.
 
-        First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
-        only repeats itself.
+        First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
+        one at random where the sampler only repeats itself.
         """
         if any(trial.state == TrialState.WAITING for trial in trials):
             return None
         options = self.experiment.search
         lost = {self._design(t): t.params for t in trials if {"lost", "worker"} <= t.user_attrs.keys()}
-        for design in [*lost, *(self.space.first() if options.uniform_first else ())]:
+        first = self.space.first() if options.uniform_first else []
+        supernet = options.strategy == "supernet"
+        if supernet and not self._queue:  # read once: it is written once
+            self._queue = read_queue(self._folder) or []
+        for design in [*lost, *first, *self._queue]:
             if design not in tried:
                 return lost.get(design) or self.space.params(design)
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
+        if options.sampler != "grid" and not supernet and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(self.space.params(design) for design in shuffled if design not in tried)
