@@ -9,9 +9,8 @@ from rich.console import Console
 from quietspike.core import OptionError, QuietspikeError
 from quietspike.search import searching
 from quietspike.search.searching import run_search
-from quietspike.search.store import tracking_uri
 from quietspike.search.study import SearchStudy
-from quietspike.search.tracking import Tracker, open_tracker
+from quietspike.search.tracking import Tracker, open_tracker, tracking_uri
 
 
 def statuses(experiment):
@@ -34,7 +33,9 @@ def test_what_comes_while_strangers_are_awaited_leaves_no_run_running(tiny_exper
     with pytest.raises(type(error)):
         run_search(experiment)
     assert statuses(experiment) == []
-    open_tracker(experiment, {}).parent.end("FINISHED")
+    tracker = open_tracker(experiment, {})
+    tracker.parent.end("FINISHED")
+    tracker.sender().send()
     with pytest.raises(type(error)):
         run_search(experiment)
     assert statuses(experiment) == ["FINISHED"]

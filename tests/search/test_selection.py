@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import json
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from quietspike.core import Placement
 from quietspike.search.config import check_experiment
@@ -132,6 +134,14 @@ def test_what_violates_constraints_comes_last():
     scores = {Placement({name: "ta"}): Outcome(accuracy, {"spikes": s}) for name, (accuracy, s) in figures.items()}
     accurate = Goals(constraints=(Constraint.parse("accuracy >= 0.85"),))
     assert "".join(next(iter(placement)) for placement in rank(scores, accurate)) == "bacd"
+
+
+@given(st.permutations([(name, spikes) for name in "abc" for spikes in (1, 2)]))
+def test_the_order_does_not_depend_on_the_order_of_scoring(shuffled):
+    """Of equals, too, as where two processes score."""
+    scores = {Placement({f"{name}{spikes}": "ta"}): Outcome(0.5, {"spikes": spikes}) for name, spikes in shuffled}
+    ranked = [next(iter(placement)) for placement in rank(scores, GOALS)]
+    assert ranked == ["a1", "b1", "c1", "a2", "b2", "c2"]
 
 
 def claims(study, count):

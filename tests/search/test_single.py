@@ -14,8 +14,7 @@ from quietspike.search import single
 from quietspike.search.design import Design
 from quietspike.search.single import evaluate_weights, read_design, train_design
 from quietspike.search.space import open_space
-from quietspike.search.store import tracking_uri
-from quietspike.search.tracking import open_tracker
+from quietspike.search.tracking import open_tracker, tracking_uri
 
 BLOCKS = ["block1.current", "block2.current", "block3.current"]
 

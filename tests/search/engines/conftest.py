@@ -17,6 +17,7 @@ FAULTS = '''
 
 import fcntl
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -69,6 +70,24 @@ class Nan(nn.Module):
         return x * (self.factor * float("nan"))
 
 
+class Hungry(nn.Module):
+    """Takes memory until its process may have no more: 256 MiB above what it has."""
+
+    def __init__(self, site):
+        super().__init__()
+
+    def forward(self, x):
+        if not x.is_meta:
+            soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+            has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (has + 2**28, hard))
+            try:
+                taken = [bytearray(2**24) for _ in range(2**10)]
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        return x
+
+
 def die(worker):
     os._exit(3)
 '''
@@ -78,6 +97,7 @@ ENTRY_POINTS = """
 gate = quietspike_faults:Gate
 raising = quietspike_faults:Raising
 nan = quietspike_faults:Nan
+hungry = quietspike_faults:Hungry
 """
 
 EXPERIMENT = {
@@ -102,7 +122,7 @@ STOPPED = "Stopped; all that had ended is kept, and the same command goes on fro
 OF_RAY = "network_util.cc"
 """Marks what Ray's own library writes on a machine without a network; nothing here can stop it."""
 
-PATIENCE = 180.0
+PATIENCE = 420.0
 """Seconds for what takes some five when nothing else runs on the machine."""
 
 
@@ -147,6 +167,17 @@ class Search:
         out, err = self.driver.communicate(timeout=PATIENCE)
         err = "".join(line for line in err.splitlines(keepends=True) if OF_RAY not in line)
         return subprocess.CompletedProcess(self.driver.args, self.driver.returncode, out, err)
+
+    def move_to(self, folder):
+        """Have all that it writes in another folder; before it is started."""
+        self.experiment = self.experiment.model_copy(update={"output": folder / "runs"})
+        self.folder = self.experiment.folder
+        self.file.write_text(yaml.safe_dump(self.experiment.data), encoding="utf-8")
+
+    def command(self, name, *overrides):
+        """Another command on the same experiment, finished."""
+        command = [Path(sys.executable).with_name("quietspike"), name, self.file, *overrides]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
 
     def block(self, step=1):
         """From now on training blocks at a step, where there is the attention ``gate``."""
@@ -207,11 +238,15 @@ class Search:
             for c in confirmations
         ]
 
-    def runs(self, kind=None):
-        """MLflow's runs of the search, by their beginning."""
+    @property
+    def client(self):
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.store}")
+        return MlflowClient(f"sqlite:///{self.store}")
+
+    def runs(self, kind=None):
+        """MLflow's runs of the search, by their beginning."""
+        client = self.client
         ids = [experiment.experiment_id for experiment in client.search_experiments()]
         query = f"tags.`quietspike.kind` = '{kind}'" if kind else ""
         return list(client.search_runs(ids, query, order_by=["attributes.start_time ASC"]))

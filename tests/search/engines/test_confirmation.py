@@ -190,4 +190,6 @@ def confirmation_runs(job):
     from mlflow import MlflowClient
 
     query = "tags.`quietspike.kind` = 'confirmation'"
-    return MlflowClient(job.tracker.uri).search_runs([job.tracker.experiment_id], query)
+    sender = job.tracker.sender()
+    sender.send()
+    return MlflowClient(job.tracker.uri).search_runs([sender.connect()], query)

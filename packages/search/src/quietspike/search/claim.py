@@ -1,4 +1,4 @@
-"""What a worker is given to train."""
+"""What a worker is given to do."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, get_args
@@ -175,7 +176,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     analyse.add_argument("--output", type=Path, help="folder of the figures and tables; analysis beside the weights")
     analyse.add_argument("--layer", help="whose neurons are shown one by one, as in block1.neuron; the first")
     analyse.add_argument("--step", type=int, help="at which step, from 1; the first, the middle and the last")
-    add("report", _report, "Print and write anew what a search has given so far")
+    add("report", _report, "Print and write anew what a search has given so far, and send MLflow what was kept for it")
     add("sites", _sites, "Show the sites of the experiment's backbone and what may stand there")
     add("list", _list, "Show all plugins that are installed", experiment=False)
     ui = add("ui", _ui, "Open MLflow's page on the store of the runs")
@@ -249,10 +250,13 @@ def _check_split(name: str) -> None:
 def _report(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     from quietspike.search.report import print_report, write_report
     from quietspike.search.searching import read_search
+    from quietspike.search.tracking import send_spooled
 
-    result = read_search(_load(options.experiment, overrides))
+    experiment = _load(options.experiment, overrides)
+    result = read_search(experiment)
     write_report(result)
     print_report(result, console)
+    send_spooled(experiment, partial(console.print, highlight=False, markup=False))
     return 0
 
 

@@ -14,6 +14,8 @@ from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.blocks import EarlyStopping as EarlyStopping
+from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
 from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
@@ -22,9 +24,8 @@ from quietspike.search.reading import override, parse_yaml, read_yaml
 from quietspike.search.setting import Setting
 from quietspike.search.settings import check_settings, spread
 from quietspike.search.shaping import shape_of
-from quietspike.search.supernet_options import SupernetOptions
 
-Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Sampler = Literal["random", "grid", "tpe", "nsga2", "gp"]
 Strategy = Literal["trials", "supernet"]
 
 
@@ -54,6 +55,12 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise OptionError(f"a share of one, or a whole number of them, not {gpus:g}")
+    return gpus
+
+
 def _numbered(value: Any) -> Any:
     """A recipe as it was written, where pydantic would take ``true`` for 1."""
     for key, entry in value.items() if isinstance(value, Mapping) else ():
@@ -71,27 +78,16 @@ def _constraints(value: Any) -> Any:
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
 
 
-class EarlyStopping(_Frozen):
-    """Which trials are stopped before their last epoch.
-
-    Args:
-        min_epochs: of every trial; where the first rung is.
-        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
-    """
-
-    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
-    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
-
-
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
     Args:
-        engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
+        engine: ``optuna`` (processes on this machine), ``ray`` (Ray Tune) or ``tabular`` (replays ``table``).
         strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
             of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
         supernet: how that is done.
-        sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
+        sampler: ``random``, ``grid``, ``tpe``, ``nsga2`` or ``gp`` (Gaussian processes over which dimensions each
+            site's attention weighs; it needs the fewest trials).
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
         threads: CPU threads of a worker; another number can change a result's last digits.
@@ -104,6 +100,10 @@ class SearchOptions(_Frozen):
         constraints: what must hold, such as ``spikes <= 20000`` or ``accuracy >= 0.95``; the samplers prefer what is
             nearer to it, and nothing else enters the front.
         table: file of ``quietspike tabulate``, which the engine ``tabular`` replays.
+        address: of the cluster for ``ray``: ``auto`` (on one of its nodes) or ``HOST:PORT``; where null that of
+            RAY_ADDRESS, else one on this machine.
+        cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
+        gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
         settings: further options to search, by keys such as ``neuron.decay``: a list of choices, or ``{low, high, log,
             step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
@@ -128,6 +128,9 @@ class SearchOptions(_Frozen):
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
     settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    address: str | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
     early_stopping: EarlyStopping | None = None
 
@@ -141,18 +144,18 @@ class SearchOptions(_Frozen):
         return self
 
     @model_validator(mode="after")
-    def _check_grid(self) -> SearchOptions:
-        for key, setting in self.settings.items():
-            if self.sampler == "grid" and setting.values is None:
-                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
-        return self
-
-    @model_validator(mode="after")
     def _check_strategy(self) -> SearchOptions:
         if self.strategy == "supernet" and "latency" in self.asked:
             raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
         if self.strategy == "supernet" and self.settings:
-            raise OptionError("strategy='supernet': a supernet holds placements of one network; it has no settings")
+            raise OptionError("strategy='supernet': a supernet holds attention alone; leave search.settings out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> SearchOptions:
+        for key, setting in self.settings.items():
+            if self.sampler == "grid" and setting.values is None:
+                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
         return self
 
     @property

@@ -22,7 +22,7 @@ from quietspike.search.data import open_dataset
 from quietspike.search.design import Design
 from quietspike.search.results import Outcome
 from quietspike.search.setting import spell
-from quietspike.search.tracking import cost_metrics, epoch_metrics, firing_rates
+from quietspike.search.tracked_run import cost_metrics, epoch_metrics, firing_rates
 
 
 class Log(Protocol):

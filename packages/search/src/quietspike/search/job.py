@@ -11,16 +11,19 @@ from pathlib import Path
 
 import torch
 
+from quietspike.core import QuietspikeError
 from quietspike.core.cores import usable_cores
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.execution import Training, design_params, run_training
 from quietspike.search.pareto import find_front, least_violating
+from quietspike.search.processes import FULL
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space
 from quietspike.search.study import Claim, SearchStudy
-from quietspike.search.tracking import Tracker, TrackingError, describe
+from quietspike.search.tracked_run import describe
+from quietspike.search.tracking import Tracker
 from quietspike.search.untracked import Untracked
 
 GoesOn = Callable[[Claim, int, Mapping[str, float]], bool]
@@ -34,11 +37,13 @@ class Job:
         experiment: what was asked for.
         space: what is searched.
         tracker: where runs are logged, if anywhere.
+        train: what stands for ``run_training``, as a table of trainings that were done before.
     """
 
     experiment: Experiment
     space: Space
     tracker: Tracker | Untracked
+    train: Callable[..., Outcome] | None = None
 
     @property
     def folder(self) -> Path:
@@ -96,16 +101,16 @@ class Job:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
         Raises:
-            TrackingError: if the runs cannot be logged, which is no placement's fault and ends the search.
+            QuietspikeError: if the disk is full, which is no placement's fault and ends the search.
         """
         labels = self.space.labels(training.design)
         params = {**design_params(labels, training.design.settings), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
-                return run_training(training, run, worker, test=test, goes_on=goes_on)
-        except TrackingError:
-            raise
+                return (self.train or run_training)(training, run, worker, test=test, goes_on=goes_on)
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise QuietspikeError(f"{training.folder}: {error.strerror}; what had ended is kept") from error
             write_whole(training.folder / "error.txt", traceback.format_exc().encode())
             return Outcome.failed(describe(error))
 
@@ -118,6 +123,7 @@ class Job:
         results, goals = study.results(), self.experiment.search.goals
         nearest = least_violating(results, goals)
         kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
+        there = {path.name for path in (self.folder / "trials").glob("*")}  # few; the trials are many
         for trial in results:
-            if trial.number not in kept and trial.outcome.reason is None:
+            if trial.number not in kept and trial.outcome.reason is None and trial.design.digest in there:
                 shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from quietspike.core import OptionError
 from quietspike.search.config import Experiment
-from quietspike.search.store import database_file, tracking_uri
+from quietspike.search.store import database_file
+from quietspike.search.tracking import tracking_uri
 
 HOST = "127.0.0.1"
 QUICK_AND_QUIET = {

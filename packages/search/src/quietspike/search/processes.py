@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,9 @@ Watch = Callable[[], None]
 """Called now and then by the driver, to show progress."""
 
 CONTEXT = multiprocessing.get_context("spawn")  # fork breaks OpenMP and CUDA
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, a quota or a limit: what cannot be written now, and can be once there is room."""
 
 IDLE_DEATHS = 3
 """Workers that die so often without having lost any work cannot run at all."""
@@ -129,6 +133,11 @@ def _work(
         work(*args, worker)
     except QuietspikeError as error:
         complain.send(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        complain.send(f"{error.filename or 'output'}: {error.strerror}; what had ended is kept")
         sys.exit(1)
 
 

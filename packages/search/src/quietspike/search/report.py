@@ -77,7 +77,8 @@ def log_report(result: SearchResult, job: Job) -> None:
             parent.log_artifact(path, folder)
     for trial in result.front:
         weights = job.trial_folder(trial.design) / "weights.safetensors"
-        parent.log_artifact(weights, f"weights/{trial.design.digest}")
+        if weights.exists():  # a replayed table has none
+            parent.log_artifact(weights, f"weights/{trial.design.digest}")
     metrics = {"hypervolume": result.hypervolume, "front_size": len(result.front), "trials": len(result.trials)}
     metrics |= {"stopped": result.stopped, "epochs_trained": result.epochs_trained}
     if result.best is not None:

@@ -22,7 +22,7 @@ from quietspike.search.results import Outcome
 from quietspike.search.study import DEATHS
 from quietspike.search.supernet import SupernetTraining
 from quietspike.search.tables import write_csv
-from quietspike.search.tracking import describe
+from quietspike.search.tracked_run import describe
 
 CHUNK = 32
 """Placements that a process is given at once; those that begin alike together."""
@@ -105,7 +105,7 @@ class ScoringCrew:
     def _write(self) -> None:
         rows = [
             {"placement": placement.json, "accuracy": outcome.accuracy, **outcome.totals, "reason": outcome.reason}
-            for placement, outcome in self.scores.items()
+            for placement, outcome in sorted(self.scores.items(), key=lambda pair: pair[0].json)
         ]
         write_csv(self._path, rows)
 

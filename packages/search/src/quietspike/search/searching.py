@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from quietspike.core import ENGINES, OptionError, Placement, QuietspikeError
-from quietspike.core.contracts import Engine, SplitName
+from quietspike.core.contracts import Checking, Engine, SplitName
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
@@ -26,6 +27,7 @@ from quietspike.search.provenance import provenance
 from quietspike.search.report import log_report, print_report, write_report
 from quietspike.search.results import SearchResult
 from quietspike.search.selection import choose_placements
+from quietspike.search.sending import sending
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
@@ -55,18 +57,21 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
         QuietspikeError: for a mistake in the experiment, before anything is trained; or if every trial failed.
     """
     console = console or Console(quiet=True)
-    engine = ENGINES.get(experiment.search.engine)()
+    engine = _open_engine(experiment)
     resolve_device(experiment.device)
     _require_rungs(experiment)
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
+    if isinstance(engine, Checking):
+        engine.check(experiment, space)
     prepare_data(experiment, space)
     with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
         study.await_strangers()
-        job = Job(experiment, space, open_tracker(experiment, provenance()))
-        with _accounted(job, study) as interrupted:
+        tracker = open_tracker(experiment, provenance())
+        job = Job(experiment, space, tracker)
+        with sending(tracker.sender(_plainly(console))), _accounted(job, study) as interrupted:
             _announce(job, study, interrupted, console)
             if experiment.search.strategy == "supernet":
                 choose_placements(job, console)
@@ -93,6 +98,16 @@ def _require_rungs(experiment: Experiment) -> None:
     if options is not None and not experiment.rungs:
         given = f"search.early_stopping.min_epochs={options.min_epochs}"
         raise OptionError(f"{given}: must be below train.epochs={experiment.train.epochs}")
+
+
+def _open_engine(experiment: Experiment) -> Engine:
+    options = experiment.search
+    engine: Engine = ENGINES.get(options.engine)()
+    for key in ("address", "cpus", "gpus"):
+        value = getattr(options, key)
+        if value is not None and not getattr(engine, "on_clusters", False):
+            raise OptionError(f"search.{key}: {value}: is for the engine ray, not {options.engine}")
+    return engine
 
 
 def read_search(experiment: Experiment) -> SearchResult:
@@ -204,14 +219,21 @@ def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) ->
     options = job.experiment.search
     chooser = options.sampler if options.strategy == "trials" else options.strategy
     sites = ", ".join([*job.space.choices, *options.settings])
+    many = f"{job.workers} at a time"
+    if options.address is not None and not options.workers:
+        many = "as many at a time as there is room for"
     lines = [
         f"Searching {job.space.count} over {sites}",
-        f"{study.total} trials by {chooser}, {job.workers} at a time with {options.engine}, in {job.folder}",
+        f"{study.total} trials by {chooser}, {many} with {options.engine}, in {job.folder}",
     ]
     if done or recovered:
         lines.append(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}")
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        _plainly(console)(line)
+
+
+def _plainly(console: Console) -> Callable[[str], None]:
+    return functools.partial(console.print, highlight=False, markup=False)
 
 
 @contextmanager

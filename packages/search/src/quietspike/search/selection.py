@@ -95,7 +95,7 @@ def find_placements(experiment: Experiment, space: Space, score: Score) -> None:
     directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in goals.costs)]
     study = optuna.create_study(directions=directions, sampler=sampler)
     for placement in space.uniform.values() if experiment.search.uniform_first else ():
-        study.enqueue_trial(space.params(Design(placement)))
+        study.enqueue_trial(space.labels(Design(placement)))
     met: set[Placement] = set()
     stale = 0
     while len(met) < options.scored and stale < STALE:
@@ -122,7 +122,8 @@ def rank(scores: Mapping[Placement, Outcome], goals: Goals) -> list[Placement]:
     That is against the worst of each objective among them, so that the order depends on nothing but the scores. Those
     that violate constraints come behind all others, the least violating first.
     """
-    good = [TrialResult(n, Design(p), o) for n, (p, o) in enumerate(scores.items()) if o.reason is None]
+    ordered = sorted(scores.items(), key=lambda pair: pair[0].json)  # they came in whatever order they were scored
+    good = [TrialResult(n, Design(p), o) for n, (p, o) in enumerate(ordered) if o.reason is None]
     if not good:
         return []
     accuracies, *costs = zip(*(goals.point(trial.outcome.value) for trial in good), strict=True)

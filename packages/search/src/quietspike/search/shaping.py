@@ -25,7 +25,9 @@ def shape_of(data: Mapping[str, Any]) -> dict[str, Any]:
     objectives = search["objectives"]
     shaping["search"] |= {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
     if search["strategy"] != "trials":
-        shaping["search"] |= {key: search[key] for key in ("strategy", "supernet")}
+        shaping["search"] |= {"strategy": search["strategy"], "supernet": search["supernet"]}
+    if search["engine"] == "tabular" and search["table"] is not None:
+        shaping["search"]["table"] = str(Path(search["table"]).resolve())
     return shaping
 
 

@@ -99,15 +99,19 @@ def train_design(experiment: Experiment, design: Design, console: Console, seed:
     def show(row: EpochRow) -> None:
         console.print(epoch_text(row), highlight=False)
 
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     threads = torch.get_num_threads()
     prepare_worker(experiment.search.threads)
     try:
-        with track_training(experiment, design.label, design_params(labels, design.settings), provenance()) as run:
+        params = design_params(labels, design.settings)
+        with track_training(experiment, design.label, params, provenance(), say) as run:
             outcome = run_training(training, run, test=True, watch=show)
     finally:
         torch.set_num_threads(threads)
     for line in (f"Test: {outcome_text(outcome, experiment.search.objective)}", f"Weights: {training.weights}"):
-        console.print(line, highlight=False, markup=False)
+        say(line)
     return outcome
 
 

@@ -7,33 +7,60 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
+
+# MLflow starts its telemetry while it is imported, so this stands before it; what the user has set holds.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
 
 from quietspike.core import QuietspikeError
-from quietspike.search.config import Experiment
-
-BATCH = 100
-"""Parameters or tags that MLflow takes in one request."""
 
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's settings while a store is opened: its own would try a server that is not there for some five minutes."""
+"""MLflow's settings: its own would try a server that is not there for some five minutes."""
 
 NO_STORE = "a folder is no store; give a database, such as sqlite:///mlflow.db, or a server, such as http://host:5000"
+GONE = "RESOURCE_DOES_NOT_EXIST"
+REFUSALS = (GONE, "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+"""MLflow's codes for what will not be taken another time either."""
 
 
 class TrackingError(QuietspikeError):
-    """The tracking store cannot be reached; it ends the search, for no placement is to blame."""
+    """The tracking store cannot be reached."""
 
 
-def tracking_uri(experiment: Experiment) -> str:
-    """The experiment's own, else the environment's ``MLFLOW_TRACKING_URI``, else SQLite in the output folder."""
-    configured = experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return configured or f"sqlite:///{experiment.output.resolve() / 'mlflow.db'}"
+class AwayError(TrackingError):
+    """It does not answer now, and may later."""
+
+
+class RefusedError(TrackingError):
+    """It has answered, and will not take this.
+
+    Attributes:
+        gone: whether it is since it does not have the run, or the group, that this belongs to.
+    """
+
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """MLflow's experiment, which it calls a group of runs.
+
+    Args:
+        uri: of the store.
+        name: of the group.
+        artifacts: where it keeps its files; where the store itself says so, if ``None``.
+    """
+
+    uri: str
+    name: str
+    artifacts: str | None = None
 
 
 def database_file(uri: str) -> Path | None:
@@ -43,51 +70,39 @@ def database_file(uri: str) -> Path | None:
 
 
 @contextmanager
-def reaching(uri: str) -> Iterator[MlflowClient]:
-    """A client of the store.
-
-    Raises:
-        TrackingError: for whatever is raised meanwhile: each kind of store has errors of its own.
-    """
-    with _explained(uri):
-        yield MlflowClient(uri)
-
-
-@contextmanager
 def opening(uri: str) -> Iterator[MlflowClient]:
     """A client of a store that may not exist yet; a server that does not answer is given up within seconds.
 
     Raises:
-        TrackingError: as ``reaching``.
+        TrackingError: for whatever is raised meanwhile: each kind of store has errors of its own.
     """
-    for talker in ("mlflow.store.db.utils", "alembic"):  # they announce the tables of a new store
-        logging.getLogger(talker).setLevel(logging.WARNING)
+    for talker in ("mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):  # of tables, tracebacks and tries
+        logging.getLogger(talker).setLevel(logging.CRITICAL)
     with _explained(uri), _impatiently(), _alone(uri):
         yield MlflowClient(uri)
 
 
-def find_group(client: MlflowClient, experiment: Experiment, uri: str) -> str:
-    """The id of MLflow's group of runs, which is made if it is not there."""
-    name = experiment.tracking.experiment
-    found = client.get_experiment_by_name(name)
+def find_group(client: MlflowClient, group: Group) -> str:
+    """The id of a group of runs, which is made if it is not there."""
+    found = client.get_experiment_by_name(group.name)
     if found is not None:
         return str(found.experiment_id)
-    local = database_file(uri) is not None
-    artifacts = (experiment.output.resolve() / "artifacts").as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=artifacts))
+    return str(client.create_experiment(group.name, artifact_location=group.artifacts))
 
 
-def create_run(client: MlflowClient, group: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-    """The id of a new run."""
-    run_id: str = client.create_run(group, tags=dict(tags)).info.run_id
-    entries = [Param(key, str(value)) for key, value in params.items()]
-    for start in range(0, len(entries), BATCH):
-        client.log_batch(run_id, params=entries[start : start + BATCH])
-    return run_id
+def is_active(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store has a run, and nobody has deleted it."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
+    except MlflowException as error:
+        if error.error_code == GONE:
+            return False
+        raise
 
 
-def find_runs(client: MlflowClient, group: str, query: str) -> list[Run]:
-    """All runs of a group that a query finds."""
+def find_runs(client: MlflowClient, group: str, tags: Mapping[str, str]) -> list[Run]:
+    """All runs of a group that have these tags."""
+    query = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items())
     runs: list[Run] = []
     token = None
     while True:
@@ -98,6 +113,10 @@ def find_runs(client: MlflowClient, group: str, query: str) -> list[Run]:
             return runs
 
 
+def _quoted(text: str) -> str:
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     try:
@@ -105,11 +124,34 @@ def _explained(uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = re.split(r"(?<=[\w')]\.) (?=[A-Z])", lines[0])[0].removesuffix(".")  # MLflow's others give advice
-        if re.match(r"file:|(?!databricks)[^:]*$", uri):
-            reason = NO_STORE
-        raise TrackingError(f"tracking.uri: {uri}: {reason}") from error
+        raise _explain(error, uri) from error
+
+
+def _explain(error: Exception, uri: str) -> TrackingError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = re.split(r"(?<=[\w')]\.) (?=[A-Z])", lines[0])[0].removesuffix(".")  # MLflow's others give advice
+    if re.match(r"file:|(?!databricks)[^:]*$", uri):
+        reason = NO_STORE
+    kind: type[TrackingError] = TrackingError
+    code = error.error_code if isinstance(error, MlflowException) else None
+    if code in REFUSALS:
+        kind = RefusedError
+    elif _is_away(error, text, uri):
+        kind = AwayError
+    explained = kind(f"tracking.uri: {uri}: {reason}")
+    if isinstance(explained, RefusedError):
+        explained.gone = code == GONE
+    return explained
+
+
+def _is_away(error: Exception, text: str, uri: str) -> bool:
+    """Of a server: no connection, no answer in time, or one that says that it cannot now; of a file: it is locked."""
+    if database_file(uri) is not None:
+        return "database is locked" in text
+    silent = {"ConnectionError", "Timeout", "RetryError"} & {kind.__name__ for kind in type(error).__mro__}
+    failed = re.search(r"failed with (timeout )?exception|error code 5\d\d", text)
+    return uri.startswith("http") and bool(urlsplit(uri).hostname and (silent or failed))
 
 
 def _alone(uri: str) -> AbstractContextManager[object]:

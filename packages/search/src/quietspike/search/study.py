@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import QuietspikeError
-from quietspike.search.claim import Claim as Claim  # what a study gives
+from quietspike.search.aspects import Map
+from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
@@ -40,8 +43,8 @@ DEATHS = 3
 REPEATS_IN_A_ROW = 20
 """After so many repeated suggestions the sampler has converged, and a new placement is drawn at random."""
 
-CROSSING = ("nsga2",)
-"""Samplers that cross whole trials: each must have a value for all that is searched, also where it does not count."""
+CROSSING = ("nsga2", "gp")
+"""Samplers that look at whole trials: each must have a value for all that is searched, also where it does not count."""
 
 PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
@@ -60,18 +63,20 @@ class SearchStudy:
     Args:
         experiment: sampler, seed, budget.
         space: what is sampled.
-        folder: where ``study.journal`` lies.
+        folder: where ``study.journal`` lies; where ``None``, the study is kept in memory, for one process.
     """
 
-    def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
+    def __init__(self, experiment: Experiment, space: Space, folder: Path | None) -> None:
         self.experiment = experiment
         self.space = space
         self.goals = experiment.search.goals
         self._folder = folder
         self._queue: list[Design] = []
-        self._claiming = FileLock(folder / "claim.lock")
+        self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
         self._designs: dict[int, Design] = {}
-        self.storage = open_journal(folder / "study.journal")
+        self._results: dict[int, TrialResult] = {}
+        self._map = Map(space, experiment.seed)
+        self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
@@ -96,7 +101,7 @@ class SearchStudy:
                 due = self._due(trials, attempts, tried)
                 if due is not None:
                     self.study.enqueue_trial(dict(due))
-                self.study.sampler = new_sampler(self.experiment, len(attempts))
+                self.study.sampler = new_sampler(self.experiment, len(attempts), self._map, self._design)
                 trial = self.study.ask()
                 design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
                 earlier = tried.get(design)
@@ -170,7 +175,11 @@ class SearchStudy:
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
         ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
-        return [TrialResult(t.number, self._design(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
+        for trial in ended:
+            if trial.number not in self._results:  # what has ended never changes, and is read once
+                outcome = Outcome.of(trial.user_attrs["outcome"])
+                self._results[trial.number] = TrialResult(trial.number, self._design(trial), outcome)
+        return [self._results[trial.number] for trial in ended]
 
     def _due(
         self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
@@ -184,15 +193,13 @@ class SearchStudy:
             return None
         options = self.experiment.search
         lost = {self._design(t): t.params for t in trials if {"lost", "worker"} <= t.user_attrs.keys()}
-        first = self.space.first() if options.uniform_first else []
-        supernet = options.strategy == "supernet"
-        if supernet and not self._queue:  # read once: it is written once
-            self._queue = read_queue(self._folder) or []
-        for design in [*lost, *first, *self._queue]:
+        if self._folder is not None and not self._queue:
+            self._queue = read_queue(self._folder) or []  # which is written once
+        for design in [*lost, *(self.space.first() if options.uniform_first else ()), *self._queue]:
             if design not in tried:
                 return lost.get(design) or self.space.params(design)
         repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and not supernet and repeats < REPEATS_IN_A_ROW:
+        if options.sampler != "grid" and options.strategy == "trials" and repeats < REPEATS_IN_A_ROW:
             return None
         shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
         return next(self.space.params(design) for design in shuffled if design not in tried)

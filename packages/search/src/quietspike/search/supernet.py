@@ -23,7 +23,7 @@ from quietspike.search.processes import Watch, run_crew
 from quietspike.search.space import Space
 from quietspike.search.study import DEATHS
 from quietspike.search.tables import write_csv
-from quietspike.search.tracking import TrackingError, describe
+from quietspike.search.tracked_run import describe
 
 EPOCHS = 4
 """So many times the epochs of a trial, where nothing else is asked for."""
@@ -166,7 +166,7 @@ def _train(job: Job, worker: int) -> None:
     try:
         with job.tracker.child("supernet", "supernet", {}) as run:
             training.run(run.log_epoch, worker)
-    except (TrackingError, OSError):
+    except OSError:
         raise
     except Exception as error:  # a plugin may raise anything
         path = training.folder / "error.txt"

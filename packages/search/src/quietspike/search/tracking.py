@@ -1,109 +1,73 @@
 """MLflow: a parent run for the search, a child run for each trial and confirmation.
 
 A child's parameters are only what varies between children (a label for each site, the seed of a confirmation), so that
-MLflow's own comparison shows what matters; everything else stands in the parent.
+MLflow's own comparison shows what matters; everything else stands in the parent. All of it goes to the spool first, so
+that no training waits for a store, or fails because of one; the driver sends it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# MLflow starts its telemetry while it is imported, so this stands before it; what the user has set holds.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-from mlflow.entities import Metric, Run, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
-
-from quietspike.core.cost import Cost
-from quietspike.core.training import EpochRow
 from quietspike.search.config import Experiment
 from quietspike.search.liveness import is_alive, who_am_i
-from quietspike.search.store import TrackingError as TrackingError  # raised by all that is here
-from quietspike.search.store import create_run, find_group, find_runs, opening, reaching, tracking_uri
+from quietspike.search.spool import RUN_TAG, SEARCH, Spool, new_name
+from quietspike.search.tracked_run import TrackedRun, ending
+
+if TYPE_CHECKING:  # it takes MLflow a second or two to be imported, and workers need none
+    from quietspike.search.sending import Sender
 
 FOLDER_TAG = "quietspike.folder"
 KIND_TAG = "quietspike.kind"
-REASON_TAG = "quietspike.reason"
-STOPPED_TAG = "quietspike.stopped"
+RUN_NAME_TAG = "mlflow.runName"
 WORKER_TAGS = {key: f"quietspike.worker.{key}" for key in ("host", "pid", "started")}
 CHANGEABLE = (
     *("name", "device", "output", "confirm", "tracking"),
-    *(f"search.{key}" for key in ("engine", "trials", "workers", "hypervolume_reference")),
+    *(f"search.{key}" for key in ("engine", "trials", "workers", "address", "cpus", "gpus", "hypervolume_reference")),
 )
 """Keys that a search may go on with in another value: tags, since MLflow's parameters are final."""
 
 
-class TrackedRun:
-    """One open MLflow run.
-
-    Args:
-        uri: of the tracking store.
-        run_id: of the run.
-
-    Raises:
-        TrackingError: from each method, if the store cannot be reached.
-    """
-
-    def __init__(self, uri: str, run_id: str) -> None:
-        self._uri = uri
-        self._run_id = run_id
-        self.stopped = False
-
-    def log_epoch(self, row: EpochRow) -> None:
-        """All metrics of an epoch, in one request."""
-        self.log_metrics(epoch_metrics(row), step=row.epoch)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Metrics, in one request."""
-        now = int(time.time() * 1000)
-        entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        with reaching(self._uri) as client:
-            client.log_batch(self._run_id, metrics=entries)
-
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """A file."""
-        with reaching(self._uri) as client:
-            client.log_artifact(self._run_id, str(path), folder)
-
-    def stop(self, epoch: int) -> None:
-        """End it as KILLED, since FINISHED is for full results; a tag names the epoch that it was stopped after."""
-        with reaching(self._uri) as client:
-            client.set_tag(self._run_id, STOPPED_TAG, str(epoch))
-        self.end("KILLED", f"stopped early after epoch {epoch}")
-        self.stopped = True
-
-    def end(self, status: str, reason: str | None = None) -> None:
-        """End it as FINISHED, FAILED or KILLED; a tag says why."""
-        with reaching(self._uri) as client:
-            if reason is not None:
-                client.set_tag(self._run_id, REASON_TAG, reason)
-            client.set_terminated(self._run_id, status)
-
-
 @dataclass(frozen=True)
 class Tracker:
-    """The tracking store of one search; plain data, so that it can be handed to workers.
+    """Where a search's runs are logged; plain data, so that it can be handed to workers.
 
     Args:
+        folder: of the spool, which all workers see.
         uri: MLflow's tracking URI.
-        experiment_id: MLflow's group of runs.
-        parent_id: the search's run.
+        group: MLflow's name for the group of runs.
+        artifacts: where MLflow keeps their files; ``None`` for a store that says so itself.
+        search: name of the search's own run.
     """
 
+    folder: Path
     uri: str
-    experiment_id: str
-    parent_id: str
+    group: str
+    artifacts: str | None
+    search: str
+
+    @property
+    def spool(self) -> Spool:
+        """What is not in the store yet."""
+        return Spool(self.folder)
 
     @property
     def parent(self) -> TrackedRun:
         """The search's own run."""
-        return TrackedRun(self.uri, self.parent_id)
+        return TrackedRun(self.spool.run(self.search))
+
+    def sender(self, say: Callable[[str], None] = lambda line: None) -> Sender:
+        """What takes the spool to the store, for the driver."""
+        from quietspike.search.sending import Sender
+        from quietspike.search.store import Group
+
+        return Sender(self.spool, Group(self.uri, self.group, self.artifacts), say)
 
     @contextmanager
     def child(self, kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
@@ -114,54 +78,91 @@ class Tracker:
             name: shown by MLflow.
             params: what varies between children.
         """
-        tags = {MLFLOW_PARENT_RUN_ID: self.parent_id, MLFLOW_RUN_NAME: name, KIND_TAG: kind, **_worker_tags()}
-        with reaching(self.uri) as client:
-            run = TrackedRun(self.uri, create_run(client, self.experiment_id, tags, params))
-        with _ending(run):
+        tags = {RUN_NAME_TAG: name, KIND_TAG: kind, **_worker_tags()}
+        run = _begin(self.spool, kind, self.search, tags, params)
+        with ending(run):
             yield run
 
     def end_dead(self) -> None:
         """End the child runs whose worker is dead."""
-        self._end_children(lambda run: not _has_worker(run))
+        self._end(lambda tags: not _has_worker(tags))
 
     def end_all(self) -> None:
         """End all child runs, for a driver that knows of no worker any more."""
-        self._end_children(lambda run: True)
+        self._end(lambda tags: True)
 
-    def _end_children(self, is_orphan: Callable[[Run], bool]) -> None:
-        _end_runs(self.uri, self.experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent_id}'", is_orphan)
+    def end_named(self, name: str) -> None:
+        """End the child runs of this name, whose worker is lost wherever it was."""
+        self._end(lambda tags: tags[RUN_NAME_TAG] == name)
+
+    def _end(self, is_orphan: Callable[[Mapping[str, str]], bool]) -> None:
+        _end_runs(self.spool, lambda begin: begin["parent"] == self.search and is_orphan(begin["tags"]))
+
+
+def tracking_uri(experiment: Experiment) -> str:
+    """The experiment's own, else the environment's ``MLFLOW_TRACKING_URI``, else SQLite in the output folder."""
+    configured = experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return configured or f"sqlite:///{experiment.output.resolve() / 'mlflow.db'}"
+
+
+def find_tracker(experiment: Experiment) -> Tracker:
+    """Where an experiment's runs are logged; nothing is opened, written or asked.
+
+    What is for another store, or another group of runs, has another spool, and waits until that is meant again.
+    """
+    uri, group = tracking_uri(experiment), experiment.tracking.experiment
+    local = uri.startswith("sqlite:")
+    artifacts = (experiment.output.resolve() / "artifacts").as_uri() if local else None
+    folder = experiment.folder / "tracking" / _digest(f"{uri} {group}")
+    return Tracker(folder, uri, group, artifacts, f"{SEARCH}{_digest(str(experiment.folder.resolve()))}")
 
 
 def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
-    """The tracking store, with the search's parent run: a new one, or the one of the same folder that is gone on with.
+    """The tracker, with the search's parent run: a new one, or the one of the same folder that is gone on with.
+
+    A store that does not answer now is no error: what is logged is kept.
 
     Args:
         experiment: its configuration becomes the parent's parameters.
         record: versions and the like, as tags.
 
     Raises:
-        TrackingError: if the store cannot be reached; names its URI.
+        TrackingError: if there can be no such store; names its URI.
     """
-    uri = tracking_uri(experiment)
+    tracker = find_tracker(experiment)
     flat = _texts(experiment)
     changeable = {key: value for key, value in flat.items() if key.startswith(CHANGEABLE)}
-    tags = {**changeable, **record, **_tags(experiment, "search"), MLFLOW_RUN_NAME: experiment.folder.name}
-    with opening(uri) as client:
-        group = find_group(client, experiment, uri)
-        found = find_runs(client, group, _query(experiment, "search"))
-        if found:
-            parent = found[0].info.run_id
-            client.update_run(parent, status="RUNNING")
-            client.log_batch(parent, tags=[RunTag(key, value) for key, value in tags.items()])
+    marks = _marks(experiment, "search")
+    tags = {**changeable, **record, **marks, RUN_NAME_TAG: experiment.folder.name}
+    parent = tracker.spool.run(tracker.search)
+    with _reached(tracker) as sender:
+        if sender is not None:
+            sender.check(parent)
+        if parent.path.exists():
+            parent.take_over()
+            parent.add("resume", tags=tags)
         else:
             params = {key: value for key, value in flat.items() if key not in changeable}
-            parent = create_run(client, group, tags, params)
-    return Tracker(uri, group, parent)
+            tracker.spool.begin(tracker.search, parent=None, tags=tags, params=params, find=marks)
+    return tracker
+
+
+def send_spooled(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Send what was kept while the store was away, if anything was; where it still is, one line says so."""
+    tracker = find_tracker(experiment)
+    if tracker.spool.kept:
+        from quietspike.search.sending import send_kept
+
+        send_kept(tracker.sender(say))
 
 
 @contextmanager
 def track_training(
-    experiment: Experiment, name: str, sites: Mapping[str, str], record: Mapping[str, str]
+    experiment: Experiment,
+    name: str,
+    sites: Mapping[str, str],
+    record: Mapping[str, str],
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[TrackedRun]:
     """A run for one training outside of the search, which it leaves alone; it ends as ``Tracker.child``'s do.
 
@@ -172,48 +173,41 @@ def track_training(
         name: shown by MLflow.
         sites: parameters too.
         record: versions and the like, as tags.
+        say: told in one line when the store does not answer, and where everything is kept.
 
     Raises:
-        TrackingError: if the store cannot be reached; names its URI.
+        TrackingError: if there can be no such store; names its URI.
     """
-    uri = tracking_uri(experiment)
-    tags = {**record, **_tags(experiment, "training"), MLFLOW_RUN_NAME: name, **_worker_tags()}
-    with opening(uri) as client:
-        group = find_group(client, experiment, uri)
-        _end_runs(uri, group, _query(experiment, "training"), lambda run: not _has_worker(run))
-        own = TrackedRun(uri, create_run(client, group, tags, {**_texts(experiment), **sites}))
-    with _ending(own):
-        yield own
+    from quietspike.search.sending import sending
+
+    tracker = find_tracker(experiment)
+    tags = {**record, **_marks(experiment, "training"), RUN_NAME_TAG: name, **_worker_tags()}
+    params = {**_texts(experiment), **sites}
+    with _reached(tracker):
+        _end_runs(tracker.spool, lambda begin: begin["parent"] is None and not _has_worker(begin["tags"]))
+        run = _begin(tracker.spool, "training", None, tags, params)
+    with sending(tracker.sender(say)), ending(run):
+        yield run
 
 
-def epoch_metrics(row: EpochRow) -> dict[str, float]:
-    """All that is logged of an epoch."""
-    return {
-        "accuracy": row.accuracy,  # first: MLflow's comparison begins with the first
-        **cost_metrics(row.cost),
-        "loss": row.loss,
-        "train_loss": row.train_loss,
-        "train_accuracy": row.train_accuracy,
-        "learning_rate": row.learning_rate,
-        "seconds": row.seconds,
-    }
+@contextmanager
+def _reached(tracker: Tracker) -> Iterator[Sender | None]:
+    """The store is looked for, before anything is written, and has all that is written meanwhile, unless it is away.
 
+    Raises:
+        TrackingError: if there can be no such store.
+    """
+    from quietspike.search.store import AwayError
 
-def cost_metrics(cost: Cost) -> dict[str, float]:
-    """The totals, and the firing rate of each neuron layer."""
-    rates = {f"firing_rate/{name}": rate for name, rate in firing_rates(cost).items()}
-    return {**cost.totals, **rates}
-
-
-def firing_rates(cost: Cost) -> dict[str, float]:
-    """Spikes a neuron and step, by layer."""
-    return {layer.layer.removesuffix(".neuron"): layer.firing_rate for layer in cost.neuron_layers}
-
-
-def describe(error: BaseException) -> str:
-    """One line for an error."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    sender: Sender | None = tracker.sender()
+    try:
+        tracker.sender().connect()
+    except AwayError:
+        sender = None
+    yield sender
+    if sender is not None:
+        with suppress(AwayError):
+            sender.send()
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -228,46 +222,37 @@ def _texts(experiment: Experiment) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(experiment.data).items()}
 
 
-def _tags(experiment: Experiment, kind: str) -> dict[str, str]:
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _marks(experiment: Experiment, kind: str) -> dict[str, str]:
+    """Tags that tell the runs of a folder."""
     return {FOLDER_TAG: str(experiment.folder.resolve()), KIND_TAG: kind}
-
-
-def _query(experiment: Experiment, kind: str) -> str:
-    """For the runs that have ``_tags``."""
-    mark = '"' if "'" in str(experiment.folder.resolve()) else "'"
-    return " and ".join(f"tags.`{key}` = {mark}{value}{mark}" for key, value in _tags(experiment, kind).items())
 
 
 def _worker_tags() -> dict[str, str]:
     return {tag: str(who_am_i()[key]) for key, tag in WORKER_TAGS.items()}
 
 
-@contextmanager
-def _ending(run: TrackedRun) -> Iterator[None]:
-    """End a run as the block ends: FINISHED, FAILED with the reason, or KILLED by Ctrl-C; not one that was stopped."""
-    try:
-        yield
-    except TrackingError:
-        raise
-    except Exception as error:
-        run.end("FAILED", describe(error))
-        raise
-    except BaseException as error:
-        run.end("KILLED", type(error).__name__)
-        raise
-    if not run.stopped:
-        run.end("FINISHED")
+def _begin(
+    spool: Spool, kind: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, Any]
+) -> TrackedRun:
+    name = new_name(kind)
+    texts = {key: str(value) for key, value in params.items()}
+    return TrackedRun(spool.begin(name, parent=parent, tags={**tags, RUN_TAG: name}, params=texts, find=None))
 
 
-def _end_runs(uri: str, group: str, query: str, is_orphan: Callable[[Run], bool]) -> None:
-    with reaching(uri) as client:
-        running = find_runs(client, group, f"{query} and attributes.status = 'RUNNING'")
-    for run in filter(is_orphan, running):
-        TrackedRun(uri, run.info.run_id).end("KILLED", "its worker died")
+def _end_runs(spool: Spool, is_orphan: Callable[[Mapping[str, Any]], bool]) -> None:
+    """End what has not ended, by the first lines of the runs."""
+    for run in spool.runs:
+        with suppress(FileNotFoundError):  # it was sent to its end, and removed
+            if not run.lasting and not run.ended and is_orphan(run.begin):
+                run.take_over()
+                TrackedRun(run).end("KILLED", "its worker died")
 
 
-def _has_worker(run: Run) -> bool:
-    tags = run.data.tags
+def _has_worker(tags: Mapping[str, str]) -> bool:
     if not set(WORKER_TAGS.values()) <= tags.keys():
         return False
     host, pid, started = (tags[WORKER_TAGS[key]] for key in ("host", "pid", "started"))

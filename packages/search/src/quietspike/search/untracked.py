@@ -47,3 +47,6 @@ class Untracked:
 
     def end_all(self) -> None:
         """Nothing is running."""
+
+    def end_named(self, name: str) -> None:
+        """Nothing is running."""

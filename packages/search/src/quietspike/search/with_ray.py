@@ -1,7 +1,8 @@
-"""Ray Tune as an engine: the same study, on this machine or on the cluster that RAY_ADDRESS names.
+"""Ray Tune as an engine: the same study, on this machine or on a cluster.
 
 The journal is the search's only memory. Ray's own state is never restored: after a kill the study is opened again, what
-was under way is queued, and Ray Tune starts afresh with what is left.
+was under way is queued, and Ray Tune starts afresh with what is left. Only the driver opens it; workers share a folder
+with it, for checkpoints, weights and what is to be logged.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ import logging
 import math
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
@@ -30,16 +29,16 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
-import torch
 
-from quietspike.core import OptionError, QuietspikeError
+from quietspike.core import QuietspikeError
 from quietspike.search.confirmation import Task
 from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.processes import Watch, prepare_worker
+from quietspike.search.ray_cluster import Room, cluster, missing_here
 from quietspike.search.results import Outcome
 from quietspike.search.study import DEATHS, STUDY_NAME, Claim
-from quietspike.search.tracking import describe
+from quietspike.search.tracked_run import describe
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it tells of dead workers in tracebacks; the study says why
 
@@ -47,50 +46,103 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it tells of dead wor
 class RayEngine:
     """Ray Tune runs the trials, Ray tasks the confirmation."""
 
+    on_clusters = True
+    """Whether ``search.address``, ``search.cpus`` and ``search.gpus`` mean anything to it."""
+
     def search(self, job: Job, watch: Watch) -> None:
         """Run trials until the study has as many as asked for."""
-        shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
-        placements = PlacementSearch(job)
-        with _cluster(job):
-            trainable = tune.with_resources(
-                tune.with_parameters(_run_trial, job=job, folder=os.getcwd(), judge=_start_judge(job)), _resources(job)
-            )
-            tuner = tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=placements,
-                    num_samples=-1,  # the study counts the budget
-                    max_concurrent_trials=job.workers,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="ray",
-                    storage_path=str(job.folder.resolve()),
-                    verbose=0,
-                    callbacks=[_WatchCallback(watch)],
-                ),
-            )
-            tuner.fit()
-        if placements.complaint is not None:
-            raise QuietspikeError(placements.complaint)
-        shutil.rmtree(job.folder / "ray", ignore_errors=True)
+        with cluster(job) as room:
+            trainable = tune.with_parameters(_run_trial, job=job, folder=os.getcwd(), judge=_start_judge(job))
+            run_tune(trainable, job, room, watch)
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
-        with _cluster(job):
-            shared, resources = ray.put(job), _resources(job)
-            options = {"num_cpus": resources["cpu"], "num_gpus": resources["gpu"], "max_retries": DEATHS - 1}
-            remote = ray.remote(**options)(_run_task)
-            pending = {remote.remote(shared, task, os.getcwd()): task for task in tasks}
+        with cluster(job) as room:
+            confirmation = _Confirmation(job, room)
+            for task in tasks:
+                confirmation.begin(task)
             try:
-                while pending:
-                    done, _ = ray.wait(list(pending), timeout=0.5)
-                    for reference in done:
-                        _take(job, pending.pop(reference), reference)
+                while confirmation.pending:
+                    confirmation.take_ended()
                     watch()
             finally:
-                for reference in pending:  # a shared cluster would go on with them
-                    ray.cancel(reference, force=True)
+                confirmation.cancel()
+
+
+def run_tune(trainable: Any, job: Job, room: Room, watch: Watch) -> None:
+    """Let Ray Tune call a function with each claim until the study has as many trials as asked for.
+
+    Raises:
+        QuietspikeError: if a worker gave up for a reason that is no placement's fault.
+    """
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)  # of a driver that was killed
+    placements = PlacementSearch(job)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": room.cpus, "gpu": room.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=placements,
+            num_samples=-1,  # the study counts the budget
+            max_concurrent_trials=room.trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(job.folder.resolve()),
+            verbose=0,
+            callbacks=[_WatchCallback(watch)],
+        ),
+    )
+    tuner.fit()
+    if placements.complaint is not None:
+        raise QuietspikeError(placements.complaint)
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)
+
+
+class _Confirmation:
+    """Tasks of Ray, begun again when their worker dies: Ray itself would do so for ever where memory is short."""
+
+    def __init__(self, job: Job, room: Room) -> None:
+        self._job = job
+        self._shared = ray.put(job)
+        self._remote = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=0)(_run_task)
+        self._deaths: Counter[Task] = Counter()
+        self.pending: dict[Any, Task] = {}
+
+    def begin(self, task: Task) -> None:
+        """Have a task run."""
+        self.pending[self._remote.remote(self._shared, task, os.getcwd())] = task
+
+    def take_ended(self) -> None:
+        """Wait a moment for tasks to end.
+
+        Raises:
+            QuietspikeError: if one gave up for a reason that is no placement's fault.
+        """
+        done, _ = ray.wait(list(self.pending), timeout=0.5)
+        for reference in done:
+            task = self.pending.pop(reference)
+            try:
+                complaint = ray.get(reference)
+            except RayTaskError as error:
+                raise QuietspikeError(f"a worker of Ray gave up: {describe(error.cause)}") from error
+            except RayError:  # whatever killed its worker: a signal, the lack of memory, the loss of a node
+                self._lose(task)
+                continue
+            if complaint is not None:
+                raise QuietspikeError(complaint)
+
+    def cancel(self) -> None:
+        """A shared cluster would go on with what is left."""
+        for reference in self.pending:
+            ray.cancel(reference, force=True)
+
+    def _lose(self, task: Task) -> None:
+        self._job.tracker.end_named(f"seed {task.seed}: {task.design.label}")
+        self._deaths[task] += 1
+        if self._deaths[task] < DEATHS:
+            self.begin(task)
+        else:
+            task.record(self._job, Outcome.failed(f"its worker died {DEATHS} times"))
 
 
 class PlacementSearch(OptunaSearch):
@@ -138,7 +190,7 @@ class PlacementSearch(OptunaSearch):
                 self.complaint = complaint
                 return
             self._journal.lose(claim)
-            self._job.tracker.end_dead()
+            self._job.tracker.end_named(f"trial {claim.number}: {claim.design.label}")
             return
         self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         self._job.tidy(self._journal)
@@ -166,24 +218,6 @@ def _show_nothing() -> None:
     pass
 
 
-def _take(job: Job, task: Task, reference: Any) -> None:
-    """What became of a task.
-
-    Raises:
-        QuietspikeError: if it gave up for a reason that is no placement's fault.
-    """
-    try:
-        complaint = ray.get(reference)
-    except RayTaskError as error:
-        raise QuietspikeError(f"a worker of Ray gave up: {describe(error.cause)}") from error
-    except RayError:  # whatever killed its worker: a signal, the lack of memory, the loss of a node
-        task.record(job, Outcome.failed(f"its worker died {DEATHS} times"))
-        job.tracker.end_dead()
-        return
-    if complaint is not None:
-        raise QuietspikeError(complaint)
-
-
 class Judge:
     """Answers ``SearchStudy.goes_on`` for workers that cannot reach the journal; runs where the driver does.
 
@@ -209,10 +243,12 @@ def _start_judge(job: Job) -> Any:
 
 
 def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dict[str, Any]:
-    os.chdir(folder)  # Tune's is the trial's own, where the experiment's relative paths lead nowhere
-    prepare_worker(job.threads)
     claim = Claim(config["number"], Design.from_json(config["design"]))
     figures = job.experiment.search.goals.figures
+    missing = missing_here(job, folder)
+    if missing is not None:
+        return {**dict.fromkeys(figures, math.nan), "complaint": missing}
+    prepare_worker(job.threads)
     try:
         outcome = job.evaluate_claim(claim, 0, lambda *question: bool(ray.get(judge.goes_on.remote(*question))))
     except QuietspikeError as error:
@@ -222,37 +258,12 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dic
 
 
 def _run_task(job: Job, task: Task, folder: str) -> str | None:
-    os.chdir(folder)
+    missing = missing_here(job, folder)
+    if missing is not None:
+        return missing
     prepare_worker(job.threads)
     try:
         task.run(job, worker=0)
     except QuietspikeError as error:
         return str(error)
     return None
-
-
-def _resources(job: Job) -> dict[str, float]:
-    """Of one worker; where there are more workers than GPUs, they share them."""
-    on_gpu = job.experiment.device != "cpu" and torch.cuda.is_available()
-    gpus = ray.cluster_resources().get("GPU", 0.0) if on_gpu else 0.0
-    return {"cpu": float(job.threads), "gpu": min(1.0, gpus / job.workers)}
-
-
-@contextmanager
-def _cluster(job: Job) -> Iterator[None]:
-    """The cluster that Ray is connected to, or that RAY_ADDRESS names, or one on this machine for as long as this."""
-    if ":" in job.experiment.device:
-        raise OptionError(f"device={job.experiment.device!r}: Ray gives each worker its GPU; say cuda or auto")
-    if ray.is_initialized():
-        yield
-        return
-    own = "RAY_ADDRESS" not in os.environ
-    cpus = {"num_cpus": job.workers * job.threads, "include_dashboard": False} if own else {}
-    before = signal.getsignal(signal.SIGTERM)
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **cpus)
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray's own would abort the driver
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -1,4 +1,4 @@
-"""What an experiment says of its supernet: the block ``search.supernet``."""
+"""The blocks of options inside an experiment's ``search``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class SupernetOptions(BaseModel):
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EarlyStopping(_Frozen):
+    """Which trials are stopped before their last epoch.
+
+    Args:
+        min_epochs: of every trial; where the first rung is.
+        reduction: of so many trials that reach a rung one goes on, and so many times as late is the next rung.
+    """
+
+    min_epochs: Annotated[int, Field(strict=True, ge=1)] = 1
+    reduction: Annotated[int, Field(strict=True, ge=2)] = 3
+
+
+class SupernetOptions(_Frozen):
     """How ``strategy: supernet`` chooses what is tried.
 
     Args:
@@ -21,8 +37,6 @@ class SupernetOptions(BaseModel):
         samples: of the validation split that a score is measured on; all of them where null.
         threads: CPU threads that train the supernet; those of a worker where null.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
     uniform: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
