@@ -216,7 +216,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"train": 3}, "train: input should be a mapping, not 3"),
         ({"search": []}, "search: input should be a valid mapping, not []"),
         ({"search": {"sampler": "nsga-2"}}, "search.sampler: no 'nsga-2'; did you mean 'nsga2'?"),
-        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe' or 'nsga2', not 3"),
+        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe', 'nsga2' or 'gp', not 3"),
         ({"search": {"objective": "spikes"}}, "key: no 'search.objective'; did you mean 'search.objectives'?"),
         ({"search": {"objectives": ["accuracy", "spike"]}}, "search.objectives: no 'spike'; did you mean 'spikes'?"),
         ({"search": {"objectives": ["spikes", "energy"]}}, "search.objectives: accuracy is missing; a bound for it goes to search.constraints"),  # noqa: E501
@@ -229,6 +229,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"constraints": ["energy <= -1"]}}, "search.constraints: 'energy <= -1': '-1' is no number of at least 0"),  # noqa: E501
         ({"search": {"constraints": ["accuracy >= 95"]}}, "search.constraints: 'accuracy >= 95': the accuracy lies between 0 and 1"),  # noqa: E501
         ({"search": {"constraints": [3]}}, "search.constraints: 3: must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"strategy": "supernet", "settings": {"neuron.decay": [0.5]}}}, "search: strategy='supernet': a supernet holds attention alone; leave search.settings out"),  # noqa: E501
         ({"search": {"constraints": 3}}, "search.constraints: input should be a valid list, not 3"),
         ({"search": {"trials": 0}}, "search.trials: input should be greater than 0, not 0"),
         ({"search": {"workers": -1}}, "search.workers: input should be greater than or equal to 0, not -1"),

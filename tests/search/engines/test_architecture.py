@@ -43,7 +43,8 @@ def test_both_engines_try_the_same_designs(tiny_example):
         objectives = ["accuracy", "spikes", "parameters"]  # latency is never the same twice
         changes = {"engine": engine, "objectives": objectives, "constraints": ["spikes <= 500"], "trials": 10}
         data = {**tiny_example.data, "search": {**tiny_example.data["search"], **changes}, "name": engine}
-        result = run_search(check_experiment({**data, "confirm": {"seeds": 0}}))
+        tracking = {"experiment": "both engines"}
+        result = run_search(check_experiment({**data, "confirm": {"seeds": 0}, "tracking": tracking}))
         tried.append([(t.design, t.outcome.accuracy, dict(t.outcome.totals)) for t in result.trials])
     assert tried[0] == tried[1]
     assert any(design.settings["neuron.name"] == "plif" for design, *_ in tried[0])
