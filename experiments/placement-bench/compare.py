@@ -28,8 +28,10 @@ WRITE_EVERY = 30.0
 
 def main() -> None:
     """Simulate what is missing, then write the curves, the figure and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", nargs="?", type=Path, default=HERE / "digits.yaml")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--experiment", type=Path, default=HERE / "digits.yaml")
     parser.add_argument("--seeds", type=int, default=30, help="searches of each method")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS)

@@ -8,7 +8,7 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Kernel
 
-from quietspike.search.gaussian import GaussianProcess, _cost_and_slope
+from quietspike.search.gaussian import GaussianProcess, Parameters, _cost_and_slope
 from quietspike.search.improvement import expect_improvement
 from quietspike.search.pareto import hypervolume
 
@@ -46,14 +46,16 @@ def made_up(seed, known=20, asked=9, aspects=4):
 @pytest.mark.parametrize("seed", range(3))
 def test_predictions_are_scikit_learns(seed):
     points, values, asked = made_up(seed)
-    ours = GaussianProcess.fit(distances(points, points), values, np.zeros(len(values), int))
-    kernel = ConstantKernel(ours.scale, "fixed") * Exponential(ours.weights)
-    theirs = GaussianProcessRegressor(kernel, alpha=ours.noises[0] + 1e-8, optimizer=None)
+    within, groups = distances(points, points), np.zeros(len(values), int)
+    found = Parameters.likeliest(within, values, groups)
+    ours = GaussianProcess.given(found, within, values, groups)
+    kernel = ConstantKernel(found.scale, "fixed") * Exponential(found.weights)
+    theirs = GaussianProcessRegressor(kernel, alpha=found.noises[0] + 1e-8, optimizer=None)
     theirs.fit(points, (values - values.mean()) / values.std())
     means, deviations = theirs.predict(asked, return_std=True)
     own_means, own_deviations = ours.predict(distances(asked, points))
     np.testing.assert_allclose(own_means, values.mean() + values.std() * means, rtol=1e-7)
-    expected = values.std() * np.sqrt(deviations**2 + ours.noises[0])
+    expected = values.std() * np.sqrt(deviations**2 + found.noises[0])
     np.testing.assert_allclose(own_deviations, expected, rtol=1e-6)
 
 
@@ -71,7 +73,7 @@ def test_the_slope_is_that_of_the_cost(seed):
 def test_an_aspect_that_does_not_matter_weighs_least():
     points, values, _ = made_up(0, known=60)
     values = points[:, 0] + 2 * points[:, 1]
-    fitted = GaussianProcess.fit(distances(points, points), values, np.zeros(60, int))
+    fitted = Parameters.likeliest(distances(points, points), values, np.zeros(60, int))
     assert fitted.weights[2:].max() < fitted.weights[:2].min()
 
 
@@ -79,7 +81,7 @@ def test_the_noisier_group_is_found():
     points, _, _ = made_up(1, known=80)
     groups = np.arange(80) % 2
     values = points.sum(axis=1) + groups * np.random.default_rng(0).normal(0, 1, 80)
-    fitted = GaussianProcess.fit(distances(points, points), values, groups)
+    fitted = Parameters.likeliest(distances(points, points), values, groups, kinds=2)
     assert fitted.noises[1] > 10 * fitted.noises[0]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from quietspike.search.design import Design
+from quietspike.search.gaussian import Parameters
 from quietspike.search.space import Space
 
 Array = NDArray[np.float64]
@@ -67,6 +68,11 @@ class Map:
         """Of each design that has been asked for."""
         return {}
 
+    @cached_property
+    def learned(self) -> dict[tuple[str, int, bytes], Parameters]:
+        """How values vary, by their name, how many were known, and those values."""
+        return {}
+
     def locate(self, designs: Sequence[Design]) -> Array:
         """Where designs lie.
 
@@ -85,10 +91,13 @@ class Map:
         Shape:
             [M, aspects], [N, aspects] → [aspects, M, N].
         """
-        apart = np.abs(left[:, None] - right[None])
-        ordered = np.array([aspect.ordered for aspect in self.aspects])
-        distances: Array = np.where(ordered, apart, (apart > 0).astype(float))
-        return np.ascontiguousarray(distances.transpose(2, 0, 1))
+        distances = np.empty((len(self.aspects), len(left), len(right)))
+        for aspect, ours, theirs, apart in zip(self.aspects, left.T, right.T, distances, strict=True):
+            if aspect.ordered:
+                np.abs(ours[:, None] - theirs, out=apart)
+            else:
+                np.not_equal(ours[:, None], theirs, out=apart)
+        return distances
 
     def neighbours(self, design: Design, generator: np.random.Generator) -> list[Design]:
         """The designs that differ in one parameter; of a range of numbers, one anywhere in it."""

@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
+Groups = NDArray[np.intp]
 
 START = {"weight": 0.3, "scale": 1.0, "noise": 0.05}
 """Where the search for the likeliest parameters begins, and the medians of their log-normal priors."""
@@ -24,17 +25,52 @@ JITTER = 1e-8
 
 
 @dataclass(frozen=True)
+class Parameters:
+    """What a process knows of how its values vary, in units of their own variance.
+
+    Args:
+        weights: by aspect: how fast designs that differ in it cease to be alike.
+        scale: variance of the values.
+        noises: variance of what no design explains, by group.
+    """
+
+    weights: Array
+    scale: float
+    noises: Array
+
+    @classmethod
+    def likeliest(cls, distances: Array, values: Array, groups: Groups, kinds: int = 1) -> Parameters:
+        """The likeliest for some values, under log-normal priors.
+
+        Args:
+            distances: [aspects, N, N], between the designs that are known.
+            values: [N].
+            groups: [N], from 0: values of different groups may be differently noisy.
+            kinds: how many groups there may be.
+        """
+        aspects = len(distances)
+        medians = np.log([START["weight"]] * aspects + [START["scale"]] + [START["noise"]] * kinds)
+        found = minimize(
+            _cost_and_slope,
+            medians,
+            args=(medians, distances, (values - values.mean()) / _spread(values), groups),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": ITERATIONS},
+        )
+        parameters = np.exp(found.x)
+        return cls(parameters[:aspects], float(parameters[aspects]), parameters[aspects + 1 :])
+
+
+@dataclass(frozen=True)
 class GaussianProcess:
     """Values at designs, as far as they follow from those that are known.
 
     Between two designs the covariance is ``scale · exp(-Σ weight_j · d_j)``, where d_j says how far apart they are in
-    aspect j (0 and 1 where they are alike in it or not). Each aspect's weight, and the noise of each group of values,
-    are the likeliest under log-normal priors.
+    aspect j (0 and 1 where they are alike in it or not); to that of a design with itself comes its group's noise.
 
     Args:
-        weights: by aspect.
-        scale: variance, of values that have been brought to variance 1.
-        noises: variance by group, likewise.
+        parameters: how values vary.
         center: mean of the values.
         spread: their deviation.
         factor: Cholesky factor of the covariance of what is known.
@@ -43,45 +79,24 @@ class GaussianProcess:
     Source:
         Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, eq. 2.25–2.26 (prediction) and 5.8–5.9
         (likelihood and its gradient). The kernel is the diffusion kernel of a product of graphs with one weight for
-        each, as in Oh et al. 2019, COMBO (arXiv:1902.00448), eq. 5; on graphs of two nodes it is a constant times
-        the exponential above. Differs: the weights have log-normal priors and are not sampled.
+        each, as in Oh et al. 2019, COMBO (arXiv:1902.00448); on graphs of two nodes it is a constant times the
+        exponential above. Differs: the weights have log-normal priors, and are not sampled but the likeliest.
     """
 
-    weights: Array
-    scale: float
-    noises: Array
+    parameters: Parameters
     center: float
     spread: float
     factor: Any
     solved: Array
 
     @classmethod
-    def fit(cls, distances: Array, values: Array, groups: NDArray[np.intp]) -> GaussianProcess:
-        """The likeliest process.
-
-        Args:
-            distances: [aspects, N, N], between the designs that are known.
-            values: [N].
-            groups: [N], from 0: values of different groups may be differently noisy.
-        """
-        center, spread = float(values.mean()), float(values.std()) or 1.0
-        scaled = (values - center) / spread
-        aspects, kinds = len(distances), int(groups.max()) + 1
-        medians = np.log([START["weight"]] * aspects + [START["scale"]] + [START["noise"]] * kinds)
-        found = minimize(
-            _cost_and_slope,
-            medians,
-            args=(medians, distances, scaled, groups),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": ITERATIONS},
-        )
-        parameters = np.exp(found.x)
-        weights, scale, noises = parameters[:aspects], float(parameters[aspects]), parameters[aspects + 1 :]
-        covariance = scale * _kernel(weights, distances)
-        covariance[np.diag_indices_from(covariance)] += noises[groups] + JITTER
+    def given(cls, parameters: Parameters, distances: Array, values: Array, groups: Groups) -> GaussianProcess:
+        """The process that knows some values; arguments as in ``Parameters.likeliest``."""
+        center, spread = float(values.mean()), _spread(values)
+        covariance = parameters.scale * _kernel(parameters.weights, distances)
+        covariance[np.diag_indices_from(covariance)] += parameters.noises[groups] + JITTER
         factor = cho_factor(covariance, lower=True)
-        return cls(weights, scale, noises, center, spread, factor, cho_solve(factor, scaled))
+        return cls(parameters, center, spread, factor, cho_solve(factor, (values - center) / spread))
 
     def predict(self, distances: Array) -> tuple[Array, Array]:
         """Mean and deviation of what a training to the end would measure at other designs.
@@ -92,15 +107,20 @@ class GaussianProcess:
         Shape:
             [aspects, M, N] → [M], [M].
         """
-        covariance = self.scale * _kernel(self.weights, distances)
+        parameters = self.parameters
+        covariance = parameters.scale * _kernel(parameters.weights, distances)
         means = covariance @ self.solved
         explained = np.einsum("mn,nm->m", covariance, cho_solve(self.factor, covariance.T))
-        variances = np.maximum(self.scale + self.noises[0] - explained, JITTER)
+        variances = np.maximum(parameters.scale + parameters.noises[0] - explained, JITTER)
         return self.center + self.spread * means, self.spread * np.sqrt(variances)
 
     def correlations(self, distances: Array) -> Array:
         """Between designs, 0 to 1; ``distances`` as in ``predict``."""
-        return _kernel(self.weights, distances)
+        return _kernel(self.parameters.weights, distances)
+
+
+def _spread(values: Array) -> float:
+    return float(values.std()) or 1.0
 
 
 def _kernel(weights: Array, distances: Array) -> Array:
@@ -109,7 +129,7 @@ def _kernel(weights: Array, distances: Array) -> Array:
 
 
 def _cost_and_slope(
-    logs: Array, medians: Array, distances: Array, values: Array, groups: NDArray[np.intp]
+    logs: Array, medians: Array, distances: Array, values: Array, groups: Groups
 ) -> tuple[float, Array]:
     """Negative log of likelihood times prior, and its gradient in the logarithms of the parameters."""
     aspects = len(distances)

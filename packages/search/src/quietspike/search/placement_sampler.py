@@ -15,13 +15,16 @@ from scipy.special import ndtr
 
 from quietspike.search.aspects import Map
 from quietspike.search.design import Design
-from quietspike.search.gaussian import GaussianProcess
+from quietspike.search.gaussian import GaussianProcess, Groups, Parameters
 from quietspike.search.improvement import expect_improvement
 
 Array = NDArray[np.float64]
 
 START = 8
 """Trainings to the end of designs at random, before the first design that follows from others."""
+
+MOST = 1000
+"""Known values that predictions are made from, the latest."""
 
 LEAST_ERROR = 0.01
 """What is added to errors before their logarithm: one in a hundred and none are not far apart."""
@@ -66,7 +69,7 @@ class PlacementSampler(BaseSampler):
         generator = np.random.default_rng(self._seed)
         others = [t for t in study.get_trials(deepcopy=False) if t.params.keys() >= search_space.keys()]
         tried = {self._design_of(other) for other in others}
-        known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs]
+        known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs][-MOST:]
         ended = np.array([not _is_stopped(one) for one in known], dtype=bool)
         if ended.sum() < START:
             left = [design for design in self._map.designs if design not in tried] or self._map.designs
@@ -74,10 +77,13 @@ class PlacementSampler(BaseSampler):
         values = _rising(np.array([one.values for one in known]), study.directions)
         good = np.array([all(bound <= 0 for bound in one.constraints.values()) for one in known])
         designs = [self._design_of(one) for one in known]
-        best = [design for design, own in zip(designs, values, strict=True) if _is_foremost(own, values[good])]
-        asked = self._candidates(tried, best, generator) or self._map.designs
+        asked = self._map.designs
+        if self._map.space.size > len(asked):
+            best = [design for design, own in zip(designs, values, strict=True) if _is_foremost(own, values[good])]
+            asked = [*asked, *(near for design in best for near in self._map.neighbours(design, generator))]
+        asked = [design for design in dict.fromkeys(asked) if design not in tried] or self._map.designs
         running = [self._design_of(t) for t in others if t.state == TrialState.RUNNING and t.number != trial.number]
-        models = _Models(self._map, designs, (~ended).astype(int), asked, running)
+        models = _Models(self._map, designs, (~ended).astype(np.intp), asked, running)
         gain = models.feasibility([one.constraints for one in known])
         if (good & ended).any():
             means, deviations = models.predict(values)
@@ -91,12 +97,6 @@ class PlacementSampler(BaseSampler):
         """Never asked for: all parameters are sampled together."""
         raise NotImplementedError(f"{param_name} is no parameter of the space")
 
-    def _candidates(self, tried: set[Design], best: Sequence[Design], generator: np.random.Generator) -> list[Design]:
-        asked = self._map.designs
-        if self._map.space.size > len(asked):
-            asked = [*asked, *(near for design in best for near in self._map.neighbours(design, generator))]
-        return [design for design in dict.fromkeys(asked) if design not in tried]
-
 
 class _Models:
     """What the known designs say of those that are asked for.
@@ -104,7 +104,7 @@ class _Models:
     Args:
         designs: of the space.
         known: whose values are known.
-        groups: of the known, as in ``GaussianProcess.fit``.
+        groups: of the known, 0 where they were trained to the end, 1 where they were stopped.
         asked: whose values are asked for.
         running: whose values will be known soon.
     """
@@ -113,7 +113,7 @@ class _Models:
         self,
         designs: Map,
         known: Sequence[Design],
-        groups: NDArray[np.intp],
+        groups: Groups,
         asked: Sequence[Design],
         running: Sequence[Design],
     ) -> None:
@@ -122,11 +122,12 @@ class _Models:
         self._across = designs.distances(others, places)
         self._running = designs.distances(others, designs.locate(running))
         self._groups = groups
+        self._learned = designs.learned
         self._processes: list[GaussianProcess] = []
 
     def predict(self, values: Array) -> tuple[Array, Array]:
         """Means and deviations, [M, objectives], from values, [N, objectives]."""
-        predicted = [self._predict_one(column) for column in values.T]
+        predicted = [self._predict_one(f"objective {number}", column) for number, column in enumerate(values.T)]
         means, deviations = zip(*predicted, strict=True)
         return np.stack(means, axis=1), np.stack(deviations, axis=1)
 
@@ -134,7 +135,7 @@ class _Models:
         """The probability that all constraints hold, [M]."""
         probability = np.ones(self._across.shape[1])
         for name in violations[0]:
-            mean, deviation = self._predict_one(np.array([one[name] for one in violations]))
+            mean, deviation = self._predict_one(name, np.array([one[name] for one in violations]))
             probability = probability * ndtr(-mean / deviation)
         return probability
 
@@ -145,10 +146,28 @@ class _Models:
             share = share * (1 - process.correlations(self._running)).prod(axis=1)
         return share
 
-    def _predict_one(self, values: Array) -> tuple[Array, Array]:
-        process = GaussianProcess.fit(self._within, values, self._groups)
+    def _predict_one(self, name: str, values: Array) -> tuple[Array, Array]:
+        """Mean and deviation of a value; how it varies is learned anew only after half as many again are known."""
+        count = _settled(len(values))
+        key = (name, count, values[:count].tobytes())
+        if key not in self._learned:
+            within = self._within[:, :count, :count]
+            self._learned[key] = Parameters.likeliest(within, values[:count], self._groups[:count], kinds=2)
+        process = GaussianProcess.given(self._learned[key], self._within, values, self._groups)
         self._processes.append(process)
         return process.predict(self._across)
+
+
+def _settled(count: int) -> int:
+    """The greatest of 8, 12, 16, 24, 32, 48 … that is no greater.
+
+    >>> [_settled(count) for count in (5, 8, 11, 12, 23, 100)]
+    [5, 8, 8, 12, 16, 96]
+    """
+    if count < START:
+        return count
+    power = 1 << (count.bit_length() - 1)
+    return power + power // 2 if count >= power + power // 2 else power
 
 
 def _rising(values: Array, directions: Sequence[StudyDirection]) -> Array:

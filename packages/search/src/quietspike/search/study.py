@@ -39,7 +39,7 @@ STUDY_NAME = "search"
 DEATHS = 3
 """A placement whose workers died so often is recorded as failed."""
 
-REPEATS_IN_A_ROW = 20
+REPEATS_IN_A_ROW = 5
 """After so many repeated suggestions the sampler has converged, and a new placement is drawn at random."""
 
 CROSSING = ("nsga2", "gp")
