@@ -216,7 +216,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"train": 3}, "train: input should be a mapping, not 3"),
         ({"search": []}, "search: input should be a valid mapping, not []"),
         ({"search": {"sampler": "nsga-2"}}, "search.sampler: no 'nsga-2'; did you mean 'nsga2'?"),
-        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe' or 'nsga2', not 3"),
+        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe', 'nsga2' or 'gp', not 3"),
         ({"search": {"objective": "spikes"}}, "key: no 'search.objective'; did you mean 'search.objectives'?"),
         ({"search": {"objectives": ["accuracy", "spike"]}}, "search.objectives: no 'spike'; did you mean 'spikes'?"),
         ({"search": {"objectives": ["spikes", "energy"]}}, "search.objectives: accuracy is missing; a bound for it goes to search.constraints"),  # noqa: E501
