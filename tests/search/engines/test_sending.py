@@ -30,10 +30,11 @@ def tracker(tiny_experiment):
 
 
 def everything(tracker):
-    """All that MLflow has of a search, but for ids."""
+    """All that MLflow has of a search, but for ids: the search's own run, then its children by name."""
     client = MlflowClient(tracker.uri)
     group = client.get_experiment_by_name(tracker.group)
-    runs = client.search_runs([group.experiment_id], order_by=["attributes.start_time ASC"])
+    runs = client.search_runs([group.experiment_id])
+    runs.sort(key=lambda run: ("mlflow.parentRunId" in run.data.tags, run.info.run_name))
     names = {run.info.run_id: run.info.run_name for run in runs}
     return [described(client, run, names) for run in runs]
 

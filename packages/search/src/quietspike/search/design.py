@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quietspike.core import OptionError, Placement
@@ -34,7 +34,7 @@ class Design:
         settings: values of an experiment's keys, by their dotted names; all others are the experiment's own.
     """
 
-    placement: Placement
+    placement: Placement = field(compare=False)  # which the text has in it, and text is compared faster
     json: str
 
     def __init__(self, placement: Placement, settings: Mapping[str, Any] | None = None) -> None:

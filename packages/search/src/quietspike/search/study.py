@@ -24,7 +24,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from quietspike.core import QuietspikeError
-from quietspike.search.aspects import Map
 from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
@@ -33,7 +32,7 @@ from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.queue import read_queue
 from quietspike.search.results import Outcome, TrialResult
 from quietspike.search.rung import Rung, Visit
-from quietspike.search.samplers import new_sampler
+from quietspike.search.samplers import Samplers
 from quietspike.search.space import Space
 
 STUDY_NAME = "search"
@@ -75,7 +74,7 @@ class SearchStudy:
         self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
         self._designs: dict[int, Design] = {}
         self._results: dict[int, TrialResult] = {}
-        self._map = Map(space, experiment.seed)
+        self._samplers = Samplers(experiment, space, self._design)
         self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
@@ -101,7 +100,7 @@ class SearchStudy:
                 due = self._due(trials, attempts, tried)
                 if due is not None:
                     self.study.enqueue_trial(dict(due))
-                self.study.sampler = new_sampler(self.experiment, len(attempts), self._map, self._design)
+                self.study.sampler = self._samplers.new(len(attempts))
                 trial = self.study.ask()
                 design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
                 earlier = tried.get(design)
