@@ -144,7 +144,9 @@ def test_repetitions_are_answered_from_the_journal_and_not_counted(open_study, s
     assert repeated
     for trial in repeated:
         earlier = trials(study)[trial.user_attrs["repeats"]]
-        assert (trial.params, trial.state, trial.values) == (earlier.params, earlier.state, earlier.values)
+        assert trial.params == earlier.params
+        told = (earlier.state, earlier.values) if sampler == "nsga2" else (TrialState.FAIL, None)
+        assert (trial.state, trial.values) == told
     assert len(study.results()) == 27
 
 
@@ -402,7 +404,7 @@ def test_placements_survive_the_journal(open_study):
     assert Placement({s: {"name": "ca", "channel_reduction": 4} for s in study.space.choices}) in claimed
     again = open_study(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}])
     own = [trial for trial in trials(again) if "repeats" not in trial.user_attrs]
-    assert [again._design(trial).placement for trial in own] == claimed
+    assert [again._ledger.design(trial).placement for trial in own] == claimed
 
 
 # early stopping

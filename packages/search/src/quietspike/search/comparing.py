@@ -7,7 +7,7 @@ budget is counted in epochs trained, those of stopped trials included; only what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,9 @@ from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tabulation import Entry, Table, read_table
 
+EARLY = " + early stopping"
+"""What the names of methods end with that stop trials early."""
+
 
 class Method(NamedTuple):
     """A way to search.
@@ -42,7 +45,7 @@ class Method(NamedTuple):
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.sampler}, early stopping" if self.early else self.sampler
+        return f"{self.sampler}{EARLY if self.early else ''}"
 
 
 class Point(NamedTuple):
@@ -151,6 +154,23 @@ def simulate(truth: Truth, experiment: Experiment, space: Space) -> list[Point]:
     return [*points, Point(max(spent, 1), area)]
 
 
+def follow(truth: Truth, designs: Iterable[Design], spent: int = 0) -> list[Point]:
+    """A search that trains designs to the end in a given order, as those that a supernet put forward.
+
+    Args:
+        truth: what trainings give.
+        designs: the first to be trained first.
+        spent: epochs that it took to find the order.
+    """
+    points: list[Point] = []
+    found: list[tuple[float, float]] = []
+    for design in dict.fromkeys(designs):
+        spent += truth.epochs
+        found.append(truth.end(design))
+        points.append(Point(spent, hypervolume(found, truth.reference)))
+    return points
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What methods found, by their budget.
@@ -197,30 +217,6 @@ def _area_by(points: Sequence[Point], budget: float) -> float:
     return max((point.area for point in points if point.spent <= budget), default=0.0)
 
 
-def compare(
-    experiment: Experiment, methods: Sequence[Method], seeds: int, workers: int = 1
-) -> Iterator[tuple[Method, int, list[Point]]]:
-    """Simulate each method with each seed; no method gets the uniform placements as a start.
-
-    Args:
-        experiment: its ``search.table`` holds what trainings give.
-        methods: what is compared.
-        seeds: searches of each method.
-        workers: processes.
-
-    Yields:
-        Method, seed and search, seed by seed.
-
-    Raises:
-        QuietspikeError: if the table does not hold every placement of the experiment's space.
-    """
-    bench = Bench.open(experiment)
-    tasks = [(method, seed) for seed in range(seeds) for method in methods]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _take, (bench,)) as pool:
-        for (method, seed), points in zip(tasks, pool.map(_simulate_taken, tasks), strict=True):
-            yield method, seed, points
-
-
 @dataclass(frozen=True)
 class Bench:
     """An experiment whose whole truth is known.
@@ -261,6 +257,27 @@ class Bench:
         }
         search = own.model_copy(update=changed)
         return simulate(self.truth, self.experiment.model_copy(update={"seed": seed, "search": search}), self.space)
+
+
+def compare(
+    bench: Bench, methods: Sequence[Method], seeds: int, workers: int = 1, done: Container[tuple[str, int]] = ()
+) -> Iterator[tuple[Method, int, list[Point]]]:
+    """Simulate each method with each seed; no method gets the uniform placements as a start.
+
+    Args:
+        bench: what is searched, and what trainings give.
+        methods: what is compared.
+        seeds: searches of each method.
+        workers: processes.
+        done: names of methods and seeds that are left out.
+
+    Yields:
+        Method, seed and search, seed by seed.
+    """
+    tasks = [(method, seed) for seed in range(seeds) for method in methods if (method.name, seed) not in done]
+    with ProcessPoolExecutor(workers, get_context("spawn"), _take, (bench,)) as pool:
+        for (method, seed), points in zip(tasks, pool.map(_simulate_taken, tasks), strict=True):
+            yield method, seed, points
 
 
 _taken: list[Bench] = []
