@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -89,7 +90,10 @@ def _merged(data, overrides):
 
 @pytest.fixture
 def trial():
-    """``trial(3, 0.9, 1500)``: a trial of that number, accuracy and spikes; ``reason`` makes it a failed one."""
+    """``trial(3, 0.9, 1500)``: a trial of that number, accuracy and spikes.
+
+    ``reason`` makes it a failed one, ``stopped`` one that was stopped early.
+    """
     return _trial
 
 
@@ -103,7 +107,7 @@ def confirmation():
 def result(tmp_path):
     """``result(trials, confirmations)``: a search that gave these, in a folder of its own."""
 
-    def make(trials, confirmations=(), objective="spikes", reference=(), others=(), constraints=()):
+    def make(trials, confirmations=(), objective="spikes", reference=(), others=(), constraints=(), epochs=10):
         from quietspike.search.goals import Constraint, Goals
         from quietspike.search.pareto import find_front, hypervolume
         from quietspike.search.results import SearchResult
@@ -111,7 +115,7 @@ def result(tmp_path):
         goals = Goals((objective, *others), reference, tuple(map(Constraint.parse, constraints)))
         front = find_front(trials, goals)
         area = hypervolume([goals.point(t.outcome.value) for t in front], goals.corner)
-        return SearchResult(tmp_path, goals, list(trials), front, area, list(confirmations))
+        return SearchResult(tmp_path, goals, list(trials), front, area, list(confirmations), epochs)
 
     return make
 
@@ -125,13 +129,13 @@ def _outcome(accuracy, spikes):
     return Outcome(accuracy, totals, {"block1": 0.25}, 1.5)
 
 
-def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, placement=None):
+def _trial(number, accuracy=0.0, spikes=0.0, *, reason=None, stopped=None, placement=None):
     from quietspike.core import Placement
     from quietspike.search.design import Design
     from quietspike.search.results import Outcome, TrialResult
 
     chosen = {"block1.current": {"name": "ta", "temporal_reduction": number + 1}} if placement is None else placement
-    outcome = Outcome.failed(reason) if reason else _outcome(accuracy, spikes)
+    outcome = Outcome.failed(reason) if reason else replace(_outcome(accuracy, spikes), stopped=stopped)
     return TrialResult(number, Design(Placement(chosen)), outcome)
 
 

@@ -13,10 +13,10 @@ from quietspike.search.config import (
     Experiment,
     check_experiment,
     default_yaml,
-    describe_keys,
     expand_candidates,
     load_experiment,
 )
+from quietspike.search.describing import describe_keys
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -109,10 +109,16 @@ def test_help_names_each_key_once():
     recipe = {f"--train.{key}" for key in Recipe.__dataclass_fields__ if not key.startswith("_")}
     assert len(keys) == len(set(keys))
     assert top | recipe | {"--search.trials", "--confirm.seeds", "--tracking.uri"} <= set(keys)
+    parts = {"--search.early_stopping.min_epochs", "--search.early_stopping.reduction"}
+    assert parts | {"--search.early_stopping"} <= set(keys)
     assert not any("_pydantic" in key for key in keys)
 
 
 # the command line's values
+
+
+def early(experiment):
+    return experiment.search.early_stopping.min_epochs, experiment.search.early_stopping.reduction
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,10 @@ def test_help_names_each_key_once():
         (["--train.learning_rate", "1e-3"], lambda e: e.train.learning_rate == 1e-3),
         (["--train.clip_norm", "null"], lambda e: e.train.clip_norm is None),
         (["--search.uniform_first", "false"], lambda e: e.search.uniform_first is False),
+        (["--search.early_stopping.reduction", "4"], lambda e: early(e) == (1, 4)),
+        (["--search.early_stopping.min_epochs=2"], lambda e: early(e) == (2, 3)),
+        (["--search.early_stopping", "{}"], lambda e: early(e) == (1, 3)),
+        (["--search.early_stopping", "null"], lambda e: e.search.early_stopping is None),
         (["--search.candidates", "[none, tcsa]"], lambda e: e.search.candidates == ("none", "tcsa")),
         (["--search.sites=['block1.*']"], lambda e: e.search.sites == ("block1.*",)),
         (["--name", "mine"], lambda e: e.name == "mine" and e.dataset == DEFAULT.dataset),
@@ -206,7 +216,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"train": 3}, "train: input should be a mapping, not 3"),
         ({"search": []}, "search: input should be a valid mapping, not []"),
         ({"search": {"sampler": "nsga-2"}}, "search.sampler: no 'nsga-2'; did you mean 'nsga2'?"),
-        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe' or 'nsga2', not 3"),
+        ({"search": {"sampler": 3}}, "search.sampler: input should be 'random', 'grid', 'tpe', 'nsga2' or 'gp', not 3"),
         ({"search": {"objective": "spikes"}}, "key: no 'search.objective'; did you mean 'search.objectives'?"),
         ({"search": {"objectives": ["accuracy", "spike"]}}, "search.objectives: no 'spike'; did you mean 'spikes'?"),
         ({"search": {"objectives": ["spikes", "energy"]}}, "search.objectives: accuracy is missing; a bound for it goes to search.constraints"),  # noqa: E501
@@ -219,6 +229,7 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"constraints": ["energy <= -1"]}}, "search.constraints: 'energy <= -1': '-1' is no number of at least 0"),  # noqa: E501
         ({"search": {"constraints": ["accuracy >= 95"]}}, "search.constraints: 'accuracy >= 95': the accuracy lies between 0 and 1"),  # noqa: E501
         ({"search": {"constraints": [3]}}, "search.constraints: 3: must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
+        ({"search": {"strategy": "supernet", "settings": {"neuron.decay": [0.5]}}}, "search: strategy='supernet': a supernet holds attention alone; leave search.settings out"),  # noqa: E501
         ({"search": {"constraints": 3}}, "search.constraints: input should be a valid list, not 3"),
         ({"search": {"trials": 0}}, "search.trials: input should be greater than 0, not 0"),
         ({"search": {"workers": -1}}, "search.workers: input should be greater than or equal to 0, not -1"),
@@ -226,6 +237,11 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"candidates": ["ta", 5]}}, "search.candidates.1: must be a name, or a mapping with a name, not 5"),
         ({"search": {"hypervolume_reference": [0]}}, "search: hypervolume_reference: must have a value for each of accuracy, spikes"),  # noqa: E501
         ({"search": {"hypervolume_reference": [0, float("inf")]}}, "search.hypervolume_reference.1: input should be a finite number, not inf"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduce": 3}}}, "key: no 'search.early_stopping.reduce'; did you mean 'search.early_stopping.reduction'?"),  # noqa: E501
+        ({"search": {"early_stopping": {"reduction": 1}}}, "search.early_stopping.reduction: input should be greater than or equal to 2, not 1"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 0}}}, "search.early_stopping.min_epochs: input should be greater than or equal to 1, not 0"),  # noqa: E501
+        ({"search": {"early_stopping": {"min_epochs": 1.5}}}, "search.early_stopping.min_epochs: input should be a valid integer, not 1.5"),  # noqa: E501
+        ({"search": {"early_stopping": True}}, "search.early_stopping: input should be a valid mapping, not True"),
         ({"confirm": {"seed": 3}}, "key: no 'confirm.seed'; did you mean 'confirm.seeds'?"),
         ({"confirm": {"seeds": "many"}}, "confirm.seeds: input should be a valid integer, not 'many'"),
         ({"tracking": {"url": "x"}}, "key: no 'tracking.url'; did you mean 'tracking.uri'?"),
@@ -436,6 +452,7 @@ def test_a_search_goes_on_in_its_folder_when_this_changes(change):
         {"search": {"objectives": ["accuracy", "energy"]}},
         {"search": {"objectives": ["accuracy", "spikes", "energy"]}},
         {"search": {"constraints": ["spikes <= 20000"]}},
+        {"search": {"early_stopping": {}}},
     ],
 )
 def test_what_shapes_a_trial_has_a_folder_of_its_own(change):
@@ -522,3 +539,31 @@ def test_reading_gives_plain_data(yaml_file):
     assert read_yaml(yaml_file("a: {b: [1, 2.5, 1e3, yes, null, x]}")) == {
         "a": {"b": [1, 2.5, 1000.0, True, None, "x"]}
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"strategy": "supernt"}, "search.strategy: no 'supernt'; did you mean 'supernet'?"),
+        ({"supernet": {"epoch": 3}}, "key: no 'search.supernet.epoch'; did you mean 'search.supernet.epochs'?"),
+        ({"supernet": {"epochs": 0}}, "search.supernet.epochs: input should be greater than or equal to 1, not 0"),
+        ({"supernet": {"uniform": 2}}, "search.supernet.uniform: input should be less than or equal to 1, not 2"),
+        ({"supernet": {"uniform": True}}, "search.supernet.uniform: input should be a valid number, not True"),
+        (
+            {"strategy": "supernet", "objectives": ["accuracy", "latency"]},
+            "search: strategy='supernet': no latency is measured in a supernet; ask for another cost",
+        ),
+        ({"supernet": 3}, "search.supernet: input should be a valid mapping, not 3"),
+    ],
+)
+def test_mistakes_about_a_supernet_are_named(options, complaint):
+    with pytest.raises(QuietspikeError) as caught:
+        check_experiment({"dataset": "digits_dvs", "search": options})
+    assert str(caught.value) == complaint
+
+
+def test_a_supernets_keys_are_in_the_help_and_can_be_set():
+    assert "  --search.supernet.scored: 2048" in describe_keys().splitlines()
+    experiment = load_experiment(None, ["--search.strategy", "supernet", "--search.supernet.epochs", "3"])
+    assert experiment.search.supernet.epochs == 3
+    assert check_experiment(experiment.data) == experiment

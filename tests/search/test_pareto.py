@@ -145,6 +145,18 @@ def test_a_failed_trial_is_never_foremost():
     assert foremost([failed], SPIKES, 3) == []
 
 
+@given(st.lists(st.tuples(figures, st.none() | st.integers(1, 9)), max_size=12), st.integers(1, 12))
+def test_a_stopped_trial_is_never_on_a_front_whatever_it_had(points, count):
+    trials = [
+        TrialResult(n, Design(Placement()), Outcome(a, {"spikes": s}, stopped=epoch))
+        for n, ((a, s), epoch) in enumerate(points)
+    ]
+    complete = [trial for trial, (_, epoch) in zip(trials, points, strict=True) if epoch is None]
+    assert find_front(trials, SPIKES) == find_front(complete, SPIKES)
+    chosen = foremost(trials, SPIKES, count)
+    assert chosen == foremost(complete, SPIKES, count)
+
+
 @given(st.lists(figures, min_size=1, max_size=10))
 def test_the_confirmed_front_is_what_no_other_mean_dominates(points):
     confirmed = [Confirmation(Design(Placement()), {1: Outcome(a, {"spikes": s})}) for a, s in points]

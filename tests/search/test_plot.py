@@ -78,6 +78,14 @@ def test_axes_legend_and_uniform_placements_are_named(full, texts):
     assert {"Spikes per sample", "Accuracy (%)", "none", "ta", "ca", "sa", "tcsa", *legend} <= set(words)
 
 
+def test_stopped_trials_are_counted_and_not_drawn(result, trial, texts, tmp_path):
+    complete = [trial(0, 0.9, 1000), trial(1, 0.8, 500)]
+    one = result([*complete, trial(2, 0.99, 100, stopped=3), trial(3, 0.1, 700, stopped=1)])
+    assert "trials (validation; 2 stopped early)" in texts(one)
+    another = result([*complete, trial(2, 0.5, 1e5, stopped=3), trial(3, 0.3, 2, stopped=1)])
+    assert np.array_equal(pixels(one, tmp_path), pixels(another, tmp_path))
+
+
 def test_the_legend_says_what_a_logarithmic_axis_cannot_show(result, trial, confirmation, texts):
     trials = [trial(n, 0.8, 100 * n) for n in range(5)] + [trial(5, 0.9, 0), trial(6, 0.1, 0), trial(7, 0.1, 50)]
     confirmed = [

@@ -61,7 +61,7 @@ def test_the_bar_is_gone_afterwards(terminal):
 
 def test_the_note_is_empty_before_anything_succeeded(trial):
     assert best_note([], "spikes") == ""
-    assert best_note([trial(0, reason="NaN")], "spikes") == ""
+    assert best_note([trial(0, reason="NaN"), trial(1, 0.9, 10, stopped=3)], "spikes") == ""
 
 
 def test_lines_and_notes_in_each_objective(trial):
@@ -69,6 +69,9 @@ def test_lines_and_notes_in_each_objective(trial):
     assert trial_line(done, "spikes") == "block1 ta(temporal_reduction=2): accuracy 0.912, 12,346 spikes"
     assert outcome_text(done.outcome, "energy") == "accuracy 0.912, 1.23 µJ"
     assert outcome_text(Outcome.failed("NaN"), "spikes") == "failed: NaN"
+    early = trial(2, 0.5, 100, stopped=3)
+    assert outcome_text(early.outcome, "spikes") == "stopped after 3 epochs: accuracy 0.500, 100 spikes"
+    assert best_note([done, early], "spikes") == "best accuracy 0.912, fewest 12,346 spikes"
     assert best_note([done], "energy") == "best accuracy 0.912, least 1.23 µJ"
     assert best_note([done], "synaptic_operations").endswith("fewest 617,280 synaptic operations")
     assert amount(0, "spikes") == "0 spikes"

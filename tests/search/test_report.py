@@ -137,6 +137,30 @@ def test_the_table_of_trials_agrees_with_the_result(result, trials):
             assert row["accuracy"] == row["spikes"] == ""
 
 
+def test_stopped_trials_are_counted_with_the_epochs_that_were_trained(result, trial, console):
+    trials = [trial(0, 0.9, 3000), trial(1, 0.95, 10, stopped=1), trial(2, 0.5, 900, stopped=3), trial(3, reason="NaN")]
+    found = result(trials, epochs=10)
+    assert sentence(found, "2 of 4") == "2 of 4 trials were stopped early: 14 epochs trained, of 30 without"
+    assert [t.number for t in found.front] == [0]
+    write_report(found)
+    with (found.folder / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stopped"], row["on_front"]) for row in rows] == [
+        ("", "True"),
+        ("1", "False"),
+        ("3", "False"),
+        ("", "False"),
+    ]
+    assert not any("stopped early" in s for s in conclusions(result(trials[:1])))
+
+
+def test_a_search_all_of_whose_trials_were_stopped_or_failed(result, trial, console):
+    found = result([trial(0, reason="NaN"), trial(1, 0.5, 900, stopped=3)], epochs=9)
+    write_report(found)
+    print_report(found, console)
+    assert "1 of 2 trials were stopped early: 3 epochs trained, of 9 without" in console.file.getvalue()
+
+
 def test_the_columns_do_not_depend_on_which_trial_failed(result, trial):
     good, bad = trial(0, 0.9, 100), trial(1, reason="x")
     headers = []

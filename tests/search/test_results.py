@@ -14,9 +14,11 @@ figures = st.floats(0, 1e6)
 
 @given(figures, st.dictionaries(st.sampled_from(["spikes", "energy"]), figures), st.none() | st.text(max_size=9))
 def test_an_outcome_comes_back_from_its_data_and_json(accuracy, totals, reason):
-    outcome = Outcome(accuracy, totals, {"block1": 0.5}, 3.0, reason)
-    assert Outcome.of(outcome.data) == outcome
-    assert Outcome.of(json.loads(json.dumps(outcome.data))) == outcome
+    for stopped in (None, 3):
+        outcome = Outcome(accuracy, totals, {"block1": 0.5}, 3.0, reason, stopped)
+        assert Outcome.of(outcome.data) == outcome
+        assert Outcome.of(json.loads(json.dumps(outcome.data))) == outcome
+        assert outcome.complete == (reason is None and stopped is None)
 
 
 def test_a_failed_outcome_is_json_without_nan():

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from quietspike.core import QuietspikeError
+from quietspike.core import OptionError, QuietspikeError
 from quietspike.search import searching
 from quietspike.search.searching import run_search
 from quietspike.search.study import SearchStudy
@@ -76,3 +76,13 @@ def test_a_folder_whose_name_looks_like_markup_is_printed_as_it_is(tiny_experime
     with pytest.raises(KeyboardInterrupt):
         run_search(experiment, console)
     assert f" in {experiment.folder}\n" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("epochs", "min_epochs"), [(10, 10), (1, 1), (3, 20)])
+def test_early_stopping_that_would_stop_nothing_is_one_line(tiny_experiment, epochs, min_epochs):
+    experiment = tiny_experiment(train={"epochs": epochs}, search={"early_stopping": {"min_epochs": min_epochs}})
+    line = f"search.early_stopping.min_epochs={min_epochs}: must be below train.epochs={epochs}"
+    with pytest.raises(OptionError) as refused:
+        run_search(experiment)
+    assert str(refused.value) == line
+    assert not experiment.folder.exists()

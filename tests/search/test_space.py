@@ -45,8 +45,8 @@ spaces = st.builds(
 @given(spaces, st.randoms())
 def test_a_placement_comes_back_from_its_labels(space, pick):
     labels = {site: pick.choice(choices).label for site, choices in space.choices.items()}
-    placement = space.placement(labels)
-    assert space.labels(placement) == labels
+    placement = space.design(labels).placement
+    assert space.labels(Design(placement)) == labels
     assert all(placement.get(site, Choice("none")).label == label for site, label in labels.items())
 
 
@@ -127,8 +127,8 @@ def test_uniform_everywhere_is_what_the_core_calls_uniform(open_tiny):
 def test_variants_are_labelled_by_their_options(open_tiny):
     space = open_tiny(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}], sites=["block1.current"])
     assert list(space.uniform) == ["none", "ca(channel_reduction=2)", "ca(channel_reduction=4)"]
-    placement = space.placement({"block1.current": "ca(channel_reduction=4)"})
-    assert placement.data == {"block1.current": {"name": "ca", "channel_reduction": 4}}
+    design = space.design({"block1.current": "ca(channel_reduction=4)"})
+    assert design.data == {"block1.current": {"name": "ca", "channel_reduction": 4}}
 
 
 @pytest.mark.parametrize(
@@ -182,4 +182,4 @@ def test_random_draws_of_the_space_are_placements_of_it(open_tiny):
     space = open_tiny()
     pick = random.Random(0)
     drawn = {site: pick.choice(distribution.choices) for site, distribution in space.distributions.items()}
-    assert space.labels(space.placement(drawn)) == drawn
+    assert space.labels(space.design(drawn)) == drawn

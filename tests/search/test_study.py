@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from quietspike.core import Placement, QuietspikeError
 from quietspike.search import liveness
 from quietspike.search import study as study_module
+from quietspike.search.pareto import find_front
 from quietspike.search.results import Outcome
 from quietspike.search.space import open_space
 from quietspike.search.study import SearchStudy
@@ -63,10 +65,10 @@ def open_study(tiny_data, tmp_path):
     """A function that opens a study anew, in the same folder unless another is named; takes keys of ``search``."""
     from quietspike.search.config import check_experiment
 
-    def open_one(folder="study", seed=0, **search):
+    def open_one(folder="study", seed=0, epochs=1, **search):
         (tmp_path / folder).mkdir(exist_ok=True)
         shape = {"trials": 16, "population": 4, "sites": ["block*.current"]}
-        experiment = check_experiment(tiny_data(seed=seed, search={**shape, **search}))
+        experiment = check_experiment(tiny_data(seed=seed, train={"epochs": epochs}, search={**shape, **search}))
         return SearchStudy(experiment, open_space(experiment), tmp_path / folder)
 
     return open_one
@@ -190,21 +192,22 @@ def test_a_kill_at_one_write_in_three_changes_nothing(open_study, sampler, seed,
     kill_at_writes(open_study, sampler, monkeypatch, every=3, seed=seed)
 
 
-def kill_at_writes(open_study, sampler, monkeypatch, every, seed=0):
-    undisturbed = open_study("undisturbed", seed, sampler=sampler)
+def kill_at_writes(open_study, sampler, monkeypatch, every, seed=0, run=None, **keys):
+    run = run or claim_all
+    undisturbed = open_study("undisturbed", seed, sampler=sampler, **keys)
     writes = Writes(monkeypatch)
-    claim_all(undisturbed)
+    run(undisturbed)
     expected = facts(undisturbed)
     for deadly in range(1, writes.count, every):
         folder = f"killed-{deadly}"
-        open_study(folder, seed, sampler=sampler)
+        open_study(folder, seed, sampler=sampler, **keys)
         writes.die_at(deadly)
         with pytest.raises(KilledError):
-            claim_all(open_study(folder, seed, sampler=sampler))
+            run(open_study(folder, seed, sampler=sampler, **keys))
         writes.die_at(None)
-        resumed = open_study(folder, seed, sampler=sampler)
+        resumed = open_study(folder, seed, sampler=sampler, **keys)
         resumed.lose_all()
-        claim_all(resumed)
+        run(resumed)
         assert facts(resumed) == expected, f"killed at write {deadly}"
         assert all(trial.state.is_finished() for trial in trials(resumed))
 
@@ -399,4 +402,159 @@ def test_placements_survive_the_journal(open_study):
     assert Placement({s: {"name": "ca", "channel_reduction": 4} for s in study.space.choices}) in claimed
     again = open_study(candidates=["none", {"name": "ca", "channel_reduction": [2, 4]}])
     own = [trial for trial in trials(again) if "repeats" not in trial.user_attrs]
-    assert [again._design(trial).placement for trial in own] == claimed
+    assert [again._ledger.design(trial).placement for trial in own] == claimed
+
+
+# early stopping
+
+EARLY = {"epochs": 10, "early_stopping": {}}
+"""Rungs after 1, 3 and 9 epochs."""
+
+
+def fake_values(placement, epoch):
+    """What a training might show after an epoch; after the last, ``fake_outcome``'s."""
+    final = fake_outcome(placement)
+    if final.reason:
+        final = Outcome(0.5, {"spikes": 1100.0})
+    blur = hashlib.sha256(f"{placement.json} {epoch}".encode()).digest()[0] / 255 / epoch
+    return {"accuracy": final.accuracy * (1 - 0.5**epoch) + blur / 10, "spikes": final.totals["spikes"] * (1 + blur)}
+
+
+def train(study, claim):
+    """A training that asks at rungs; one that fails does so after its fifth epoch."""
+    for epoch in range(1, 10):
+        values = fake_values(claim.placement, epoch)
+        if not study.goes_on(claim, epoch, values):
+            return Outcome(values["accuracy"], {"spikes": values["spikes"]}, stopped=epoch)
+        if epoch == 5 and fake_outcome(claim.placement).reason:
+            break
+    return fake_outcome(claim.placement)
+
+
+def train_all(study):
+    while (claim := study.claim()) is not None:
+        study.finish(claim, train(study, claim))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_stopped_trials_count_and_are_no_results(open_study, sampler):
+    study = open_study(sampler=sampler, trials=20, **EARLY)
+    train_all(study)
+    results = study.results()
+    assert len(results) == 20
+    stopped = [r.outcome.stopped for r in results if r.outcome.stopped]
+    assert set(stopped) <= {1, 3, 9}
+    assert len(stopped) >= 8, "two in three, but for those that come in ever better order"
+    assert all(r.outcome.complete for r in find_front(results, study.goals))
+    assert study.claim() is None
+    for epoch in (1, 3, 9):
+        there = [t.user_attrs[f"rung-{epoch}"] for t in trials(study) if f"rung-{epoch}" in t.user_attrs]
+        gone_on = sum(visit["goes_on"] for visit in there)
+        assert 1 <= gone_on <= len(there)
+        assert len(there) - gone_on == stopped.count(epoch)
+
+
+def test_without_early_stopping_nothing_is_asked_or_noted(open_study):
+    study = open_study(epochs=10)
+    claims = [study.claim() for _ in range(3)]
+    assert all(study.goes_on(claim, epoch, {"accuracy": 0.0, "spikes": 1.0}) for claim in claims for epoch in (1, 3))
+    assert not any("rung" in key for trial in trials(study) for key in trial.user_attrs)
+
+
+def test_between_rungs_a_trial_goes_on(open_study):
+    study = open_study(**EARLY)
+    one, two = study.claim(), study.claim()
+    assert study.goes_on(one, 1, {"accuracy": 0.5, "spikes": 100.0})
+    assert study.goes_on(two, 2, {"accuracy": 0.0, "spikes": 1e6})
+    assert set(trials(study)[0].user_attrs) - set(trials(study)[1].user_attrs) == {"rung-1"}
+
+
+def test_a_decision_is_repeated_and_counts_once(open_study):
+    study = open_study(**EARLY)
+    first, second, third = (study.claim() for _ in range(3))
+    assert study.goes_on(first, 1, {"accuracy": 0.5, "spikes": 100.0})
+    assert not study.goes_on(second, 1, {"accuracy": 0.4, "spikes": 200.0})
+    assert study.lose_all() == 3
+    again = open_study(**EARLY)
+    claims = [again.claim() for _ in range(3)]
+    assert [c.placement for c in claims] == [first.placement, second.placement, third.placement]
+    for _ in range(2):
+        assert again.goes_on(claims[0], 1, {"accuracy": 0.5, "spikes": 100.0})
+        assert not again.goes_on(claims[1], 1, {"accuracy": 0.4, "spikes": 200.0})
+    assert sum("rung-1" in trial.user_attrs for trial in trials(again)) == 2
+    assert again.goes_on(claims[2], 1, {"accuracy": 0.6, "spikes": 50.0})
+
+
+def test_equal_values_let_the_first_go_on(open_study):
+    study = open_study(**EARLY)
+    values = {"accuracy": 0.1, "spikes": 0.0}
+    assert [study.goes_on(study.claim(), 1, values) for _ in range(4)] == [True, False, False, False]
+
+
+def test_values_that_are_not_finite_are_last_and_leave_the_journal_readable(open_study, tmp_path):
+    study = open_study(**EARLY)
+    assert study.goes_on(study.claim(), 1, {"accuracy": math.nan, "spikes": math.inf})
+    assert study.goes_on(study.claim(), 1, {"accuracy": 0.0, "spikes": 1e9})
+    assert not study.goes_on(study.claim(), 1, {"accuracy": math.nan, "spikes": 1.0})
+    for line in (tmp_path / "study" / "study.journal").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    again = open_study(**EARLY)
+    assert trials(again)[0].user_attrs["rung-1"]["values"] == {"accuracy": None, "spikes": None}
+
+
+def test_the_sampler_is_told_what_a_stopped_trial_would_have_come_to(open_study):
+    study = open_study(**EARLY)
+    first, second, third = (study.claim() for _ in range(3))
+    assert study.goes_on(first, 1, {"accuracy": 0.5, "spikes": 100.0})
+    assert not study.goes_on(second, 1, {"accuracy": 0.4, "spikes": 200.0})
+    study.finish(second, Outcome(0.4, {"spikes": 200.0}, stopped=1))
+    assert trials(study)[1].state == TrialState.FAIL, "nothing is known yet of the way to the end"
+    study.finish(first, Outcome(0.8, {"spikes": 50.0}))
+    assert not study.goes_on(third, 1, {"accuracy": 0.3, "spikes": 300.0})
+    study.finish(third, Outcome(0.3, {"spikes": 300.0}, stopped=1))
+    assert trials(study)[2].values == pytest.approx([0.6, 150.0])
+    assert [r.outcome.stopped for r in study.results()] == [None, 1, 1]
+
+
+def test_the_sampler_is_told_which_constraints_a_stopped_trial_would_have_met(open_study):
+    """Of a cost that is no objective too."""
+    study = open_study(constraints=["accuracy >= 0.8", "energy <= 2"], **EARLY)
+    first, second = study.claim(), study.claim()
+    assert study.goes_on(first, 1, {"accuracy": 0.5, "spikes": 100.0, "energy": 1.0, "parameters": 5.0})
+    assert trials(study)[0].user_attrs["rung-1"]["values"] == {"accuracy": 0.5, "energy": 1.0, "spikes": 100.0}
+    study.finish(first, Outcome(0.8, {"spikes": 50.0, "energy": 3.0}))
+    early = {"spikes": 300.0, "energy": 2.0}
+    assert not study.goes_on(second, 1, {"accuracy": 0.3, **early})
+    study.finish(second, Outcome(0.3, early, stopped=1))
+    told = trials(study)[1]
+    assert told.values == pytest.approx([0.6, 150.0])
+    assert told.constraints == pytest.approx({"accuracy >= 0.8": 0.25, "energy <= 2": 2.0})  # 0.6 and 6 µJ
+
+
+def test_a_stopped_trial_whose_worker_died_before_it_said_so(open_study, monkeypatch):
+    study = open_study(**EARLY)
+    first = study.claim()
+    study.finish(first, train(study, first))
+    second = study.claim()
+    assert not study.goes_on(second, 1, {"accuracy": 0.0, "spikes": 1e6})
+    monkeypatch.setattr(study_module, "is_alive", lambda worker: False)
+    assert study.lose_dead() == 1
+    again = study.claim()
+    assert again.placement == second.placement
+    assert not study.goes_on(again, 1, {"accuracy": 0.0, "spikes": 1e6})
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchStudy, "_tell", dies)
+        with pytest.raises(KilledError):
+            study.finish(again, Outcome(0.0, {"spikes": 1e6}, stopped=1))
+    assert study.lose_dead() == 1
+    assert [r.outcome.stopped for r in study.results()] == [None, 1]
+
+
+def test_a_kill_between_any_two_writes_changes_no_decision(open_study, monkeypatch):
+    kill_at_writes(open_study, "nsga2", monkeypatch, every=53, run=train_all, **EARLY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_kill_at_one_write_in_three_changes_no_decision(open_study, sampler, monkeypatch):
+    kill_at_writes(open_study, sampler, monkeypatch, every=3, run=train_all, **EARLY)

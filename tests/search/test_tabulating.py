@@ -16,6 +16,7 @@ import yaml
 
 from quietspike.core import ENGINES, CheckpointError, OptionError, Placement
 from quietspike.search.cli import main
+from quietspike.search.design import Design
 from quietspike.search.execution import Training, run_training
 from quietspike.search.results import Outcome
 from quietspike.search.space import open_space
@@ -71,7 +72,7 @@ def lines_of(path):
 def test_a_table_holds_every_placement_once_and_the_front_and_some_at_random_more_often(engine, small, tmp_path):
     experiment = small()
     table = tabulate(experiment, seeds=3, drawn=1)
-    everything = list(open_space(experiment).shuffled(experiment.seed, 3))
+    everything = [design.placement for design in open_space(experiment).shuffled(experiment.seed, 3)]
     first = [entry.final for entry in (table.entries[placement, 0] for placement in everything)]
     front = {
         placement
@@ -96,7 +97,7 @@ def test_an_entry_is_what_the_training_gave(engine, small, tmp_path):
     placement = Placement({"block1.current": "csa"})
     rows = []
     outcome = run_training(
-        Training(experiment, placement, 0, tmp_path / "own"), SilentRun(), test=True, watch=rows.append
+        Training(experiment, Design(placement), 0, tmp_path / "own"), SilentRun(), test=True, watch=rows.append
     )
     entry = table.entries[placement, 0]
     assert entry.outcome.accuracy == outcome.accuracy
@@ -105,7 +106,7 @@ def test_an_entry_is_what_the_training_gave(engine, small, tmp_path):
         assert list(entry.outcome.curve[name]) == [getattr(row, name) for row in rows], name
     for name in ("spikes", "energy", "synaptic_operations", "macs", "parameters"):
         assert list(entry.outcome.curve[name]) == [row.cost.totals[name] for row in rows], name
-    validated = run_training(Training(experiment, placement, 0, tmp_path / "trial"), SilentRun())
+    validated = run_training(Training(experiment, Design(placement), 0, tmp_path / "trial"), SilentRun())
     assert (entry.final.accuracy, entry.final.totals) == (validated.accuracy, validated.totals)
     assert entry.final.rates == validated.rates
 

@@ -224,6 +224,11 @@ class Search:
         return [(t.placement, t.outcome.accuracy, dict(t.outcome.totals)) for t in self.study.results()]
 
     @property
+    def stopped(self):
+        """For each trial the epoch that it was stopped after, or ``None``."""
+        return [t.outcome.stopped for t in self.study.results()]
+
+    @property
     def confirmed(self):
         from quietspike.search.searching import read_search
 
@@ -254,12 +259,13 @@ class Search:
     def assert_like(self, undisturbed):
         """The same end as a search that nothing happened to, without a point that was trained twice to its end."""
         assert self.facts == undisturbed.facts
+        assert self.stopped == undisturbed.stopped
         assert self.confirmed == undisturbed.confirmed
         self.assert_nothing_runs()
         [parent] = self.runs("search")
         assert parent.info.status == "FINISHED"
         finished = [run for run in self.runs("trial") if run.info.status == "FINISHED"]
-        assert len(finished) == len(self.facts)
+        assert len(finished) == self.stopped.count(None)
 
 
 def wait_until(condition, seconds=PATIENCE):

@@ -166,6 +166,17 @@ def test_a_child_that_raises_fails_with_the_reason(tiny_experiment):
     assert (run.info.status, run.data.tags["quietspike.reason"]) == ("FAILED", "ValueError: no")
 
 
+def test_a_child_that_is_stopped_early_is_no_finished_one(tiny_experiment):
+    tracker = open_tracker(tiny_experiment(), {})
+    with tracker.child("trial", "name", {}) as run:
+        run.log_metrics({"accuracy": 0.5}, step=3)
+        run.stop(3)
+    [child] = children(tracker)
+    assert child.info.status == "KILLED"
+    expected = {"quietspike.stopped": "3", "quietspike.reason": "stopped early after epoch 3"}
+    assert expected.items() <= child.data.tags.items()
+
+
 def test_a_child_that_is_interrupted_is_killed(tiny_experiment):
     tracker = open_tracker(tiny_experiment(), {})
     with pytest.raises(KeyboardInterrupt), tracker.child("confirmation", "name", {}):

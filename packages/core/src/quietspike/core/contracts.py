@@ -174,3 +174,12 @@ class Engine(Protocol):
     def confirm(self, job: Any, tasks: Any, watch: Callable[[], None]) -> None:
         """Run each task that has no outcome yet."""
         ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """An engine that may refuse a search before anything is begun."""
+
+    def check(self, experiment: Any, space: Any) -> None:
+        """Raise a ``QuietspikeError`` for an experiment (or its ``Space``) that cannot be run here."""
+        ...

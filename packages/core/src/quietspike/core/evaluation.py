@@ -41,6 +41,7 @@ def evaluate(
     voting: Voting = ONE_CLIP,
     *,
     images: bool = False,
+    meter: CostMeter | None = None,
 ) -> Evaluation:
     """Run a network over batches in evaluation mode; afterwards each of its modules is in the mode that it was in.
 
@@ -51,6 +52,7 @@ def evaluate(
         device: where the network is.
         voting: how the clips of a sample decide on it.
         images: whether frames are still images, as for ``CostMeter``.
+        meter: what counts, for those who have a hand in it; a ``CostMeter`` of the network where ``None``.
 
     Raises:
         DataError: if there is no batch.
@@ -59,7 +61,7 @@ def evaluate(
         keep_freed_memory()
     loss, count = 0.0, 0
     clips: list[tuple[Tensor, Tensor]] = []
-    with evaluating(network), CostMeter(network, images=images) as meter:
+    with evaluating(network), meter or CostMeter(network, images=images) as meter:
         for frames, labels in batches:
             frames, labels = frames.to(device), labels.to(device)
             scores = recipe.run(network, frames)

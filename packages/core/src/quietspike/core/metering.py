@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,6 +66,20 @@ class CostMeter:
         if self._samples == 0:
             raise ValueError("the network has seen no sample while the meter was open")
         return Cost(tuple(self._tallies[name].row(self._samples) for name in {**self._order, **self._tallies}))
+
+    def within(self, part: str) -> dict[str, Tally]:
+        """What has been counted so far in a part of the network, by the part's path."""
+        return {name: self._tallies[name] for name in self._order if name == part or name.startswith(f"{part}.")}
+
+    def skip(self, counted: Mapping[str, Tally]) -> None:
+        """A part does not run in this pass; what another meter counted in it, on the same samples, stands for it.
+
+        Args:
+            counted: what that meter's ``within`` gave at its end.
+        """
+        self._tallies.update(counted)
+        self._order.update(dict.fromkeys(counted))
+        self._fired |= any(tally.kind == "neuron" for tally in counted.values())
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         frames = _first(inputs, named)

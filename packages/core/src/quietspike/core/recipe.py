@@ -97,7 +97,11 @@ class Recipe:
         """A fresh optimiser over the parameters."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=self.momentum, fused=True)
+            sgd = torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=self.momentum, fused=True)
+            for parameter in sgd.param_groups[0]["params"] if self.momentum else ():
+                # as without, but the fused one fails where only some have one: in a supernet, few learn at a step
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            return sgd
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr=rate, weight_decay=decay, fused=True)
 

@@ -20,7 +20,8 @@ from rich.table import Table
 from quietspike.core import ATTENTION, BACKBONES, COMMANDS, DATASETS, ENGINES, NEURONS, OptionError, QuietspikeError
 from quietspike.core.contracts import SplitName
 from quietspike.core.errors import unknown_name
-from quietspike.search.config import Experiment, describe_keys, load_experiment
+from quietspike.search.config import Experiment, load_experiment
+from quietspike.search.describing import describe_keys
 from quietspike.search.words import claim, part_overrides
 
 ELSEWHERE = {"data": COMMANDS.install}
@@ -260,17 +261,9 @@ def _report(options: argparse.Namespace, overrides: Sequence[str], console: Cons
 
 
 def _sites(options: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    from quietspike.search.space import open_space
+    from quietspike.search.sites import show_sites
 
-    space = open_space(_load(options.experiment, overrides))
-    table = Table(title=f"{space.size:,} placements")
-    for column in ("site", "signal", "T", "channels", "space", "candidates"):
-        table.add_column(column)
-    for site in space.sites:
-        candidates = ", ".join(choice.label for choice in space.choices.get(site.name, ())) or "not searched"
-        figures = (site.signal, str(site.steps), str(site.channels), "yes" if site.spatial else "no")
-        table.add_row(site.name, *figures, candidates)
-    console.print(table)
+    show_sites(_load(options.experiment, overrides), console)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from quietspike.search.comparison import Difference, paired_difference
 from quietspike.search.goals import LESS, Goals
 from quietspike.search.pareto import dominates, least_violating
-from quietspike.search.progress import amount, short_number
+from quietspike.search.progress import amount, epochs, short_number
 from quietspike.search.results import Confirmation, SearchResult, paired
 
 
@@ -24,6 +24,7 @@ def conclusions(result: SearchResult) -> list[str]:
     for kind, reasons in (("trials", failed), ("confirmations", failed_later)):
         if reasons:
             sentences.append(f"{len(reasons)} {kind} failed, the first with {reasons[0]}")
+    sentences += _stopped_early(result)
     best = result.best
     if not result.trials:
         sentences.append("No trial has ended yet")
@@ -33,18 +34,26 @@ def conclusions(result: SearchResult) -> list[str]:
         others = [c for c in measured if c is not best and _kind(c) in ("none", "tcsa")]
         sentences.extend(f"  against {c.name}: {_versus(best, c, goals)}" for c in others)
     elif goals.constraints and any(c.uniform == "none" for c in measured):
-        sentences.append(
-            "No placement is called the best: where search.constraints hold, all are less accurate than none"
-        )
+        met = any(goals.feasible(c.mean) for c in measured)
+        why = "all that meet search.constraints are less accurate than none"
+        why = why if met else "none that was confirmed meets search.constraints"
+        sentences.append(f"No placement is called the best: {why}")
     elif measured:
         sentences.append("No placement is called the best: none, against which it is judged, was not confirmed")
     return [*sentences, _mixed_against_uniform(measured, goals)] if measured else sentences
 
 
+def _stopped_early(result: SearchResult) -> list[str]:
+    if not result.stopped:
+        return []
+    share = f"{epochs(result.epochs_trained)} trained, of {result.epochs_in_full:,} without"
+    return [f"{result.stopped} of {len(result.trials)} trials were stopped early: {share}"]
+
+
 def feasibility(result: SearchResult) -> list[str]:
     """How many trials meet the constraints and, where none does, what is nearest to it."""
     goals = result.goals
-    done = [trial for trial in result.trials if trial.outcome.reason is None]
+    done = [trial for trial in result.trials if trial.outcome.complete]
     if not goals.constraints or not done:
         return []
     met = sum(goals.feasible(trial.outcome.value) for trial in done)

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from quietspike.core import OptionError
 from quietspike.core.recipe import Recipe
+from quietspike.search.blocks import EarlyStopping as EarlyStopping
+from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
+from quietspike.search.early_stopping import find_rungs
 from quietspike.search.goals import Constraint, Goals, check_objectives
-from quietspike.search.mistakes import explain, fields_of
+from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
+from quietspike.search.setting import Setting
+from quietspike.search.settings import check_settings, spread
+from quietspike.search.shaping import shape_of
 
-Sampler = Literal["random", "grid", "tpe", "nsga2"]
+Sampler = Literal["random", "grid", "tpe", "nsga2", "gp"]
+Strategy = Literal["trials", "supernet"]
 
 
 class _Frozen(BaseModel):
@@ -69,16 +76,18 @@ def _constraints(value: Any) -> Any:
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
-PLUGINS = ("dataset", "backbone", "neuron")
-"""The keys of an experiment that are plugins, with options of their own."""
 
 
 class SearchOptions(_Frozen):
     """Which placements are tried, and how.
 
     Args:
-        engine: ``optuna`` (processes on this machine) or ``ray`` (Ray Tune).
-        sampler: ``random``, ``grid``, ``tpe`` or ``nsga2``.
+        engine: ``optuna`` (processes on this machine), ``ray`` (Ray Tune) or ``tabular`` (replays ``table``).
+        strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
+            of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
+        supernet: how that is done.
+        sampler: ``random``, ``grid``, ``tpe``, ``nsga2`` or ``gp`` (Gaussian processes over which dimensions each
+            site's attention weighs; it needs the fewest trials).
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
         threads: CPU threads of a worker; another number can change a result's last digits.
@@ -95,11 +104,18 @@ class SearchOptions(_Frozen):
             RAY_ADDRESS, else one on this machine.
         cpus: of ``ray``'s cluster, that a trial takes; fractions share one; ``threads`` where null.
         gpus: of ``ray``'s cluster, that a trial takes; fractions share one; an even share for each worker where null.
+        settings: further options to search, by keys such as ``neuron.decay``: a list of choices, or ``{low, high, log,
+            step}``; one with ``when: {neuron.name: plif}`` counts only where another setting has that value.
         hypervolume_reference: the accuracy and the costs that a design must better to count; where null accuracy 0, and
             10⁶ spikes, 1 mJ, 10⁹ synaptic operations or parameters, 1 s.
+        early_stopping: ``min_epochs`` and ``reduction``, or ``{}`` for their defaults: trials are compared after
+            ``min_epochs``, ``min_epochs * reduction``, … epochs, and go on where they are among the first of those that
+            came so far; none is stopped where null. Constraints are not looked at there.
     """
 
     engine: str = "optuna"
+    strategy: Strategy = "trials"
+    supernet: SupernetOptions = SupernetOptions()
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
@@ -110,11 +126,13 @@ class SearchOptions(_Frozen):
     candidates: tuple[str | dict[str, Any], ...] = ("none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa")
     objectives: Annotated[tuple[str, ...], AfterValidator(check_objectives)] = ("accuracy", "spikes")
     constraints: Annotated[tuple[str, ...], BeforeValidator(_constraints)] = ()
+    settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     address: str | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
+    early_stopping: EarlyStopping | None = None
 
     @model_validator(mode="after")
     def _check_reference(self) -> SearchOptions:
@@ -123,6 +141,21 @@ class SearchOptions(_Frozen):
             raise OptionError(f"hypervolume_reference: must have a value for each of {', '.join(self.objectives)}")
         if reference is not None and min(reference[1:]) <= 0:
             raise OptionError(f"hypervolume_reference: a cost must be greater than 0, not {min(reference[1:])}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> SearchOptions:
+        if self.strategy == "supernet" and "latency" in self.asked:
+            raise OptionError("strategy='supernet': no latency is measured in a supernet; ask for another cost")
+        if self.strategy == "supernet" and self.settings:
+            raise OptionError("strategy='supernet': a supernet holds attention alone; leave search.settings out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> SearchOptions:
+        for key, setting in self.settings.items():
+            if self.sampler == "grid" and setting.values is None:
+                raise OptionError(f"settings.{key}: is a range without a step, and sampler=grid has no end then")
         return self
 
     @property
@@ -208,6 +241,12 @@ class Experiment(_Frozen):
         return self.backbone.data, None if self.neuron is None else self.neuron.data
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        options = self.search.early_stopping
+        return () if options is None else find_rungs(self.train.epochs, options.min_epochs, options.reduction)
+
+    @property
     def folder(self) -> Path:
         """Where this search keeps what it knows.
 
@@ -220,28 +259,7 @@ class Experiment(_Frozen):
     @property
     def shaping(self) -> dict[str, Any]:
         """All that shapes a trial or the order of trials."""
-        data = self.data
-        shaping = {key: data[key] for key in ("seed", *PLUGINS, "train")}
-        shaping["dataset"] = _without_spelling(shaping["dataset"])
-        searched = ("threads", "sampler", "population", "uniform_first", "sites", "candidates")
-        shaping["search"] = {key: data["search"][key] for key in searched}
-        shaping["search"] |= _newer(self.search)
-        return shaping
-
-
-def _newer(options: SearchOptions) -> dict[str, Any]:
-    """Keys that came later, so that a search without them keeps its folder."""
-    objectives = list(options.objectives)
-    newer: dict[str, Any] = {"objective": objectives[1]} if len(objectives) == 2 else {"objectives": objectives}
-    return newer | ({"constraints": list(options.constraints)} if options.constraints else {})
-
-
-def _without_spelling(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's options as they shape results: ``root`` however it was written, and no ``download``."""
-    options = {key: value for key, value in dataset.items() if key != "download"}
-    if isinstance(options.get("root"), str):
-        options["root"] = str(Path(options["root"]).expanduser().resolve())
-    return options
+        return shape_of(self.data)
 
 
 def load_experiment(path: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
@@ -277,24 +295,3 @@ def check_experiment(data: Mapping[str, Any]) -> Experiment:
 def default_yaml() -> str:
     """The text of the embedded default experiment."""
     return resources.files("quietspike.search").joinpath("digits-default.yaml").read_text(encoding="utf-8")
-
-
-def describe_keys() -> str:
-    """One line for each key of an experiment, with its default; for the command line's help."""
-    lines = []
-    for key, field in Experiment.model_fields.items():
-        if key in PLUGINS:
-            lines.append(f"  --{key}: {_default_text(field.default)}; its options are --{key}.OPTION")
-        elif names := fields_of(field.annotation):
-            lines.extend(f"  --{key}.{name}: {_default_text(getattr(field.default, name))}" for name in names)
-        else:
-            lines.append(f"  --{key}: {_default_text(field.default)}")
-    return "\n".join(lines)
-
-
-def _default_text(default: Any) -> str:
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, PluginOptions):
-        return default.name
-    return "null" if default is None else json.dumps(default, default=str)

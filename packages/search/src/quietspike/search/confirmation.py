@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from quietspike.core import Placement
 from quietspike.core.errors import unknown_name
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment, expand_candidates
@@ -37,6 +38,11 @@ class Task:
 
     design: Design
     seed: int
+
+    @property
+    def placement(self) -> Placement:
+        """Which attention where."""
+        return self.design.placement
 
     def folder(self, search: Path) -> Path:
         """Where its weights and its outcome lie, in the search's folder."""
@@ -124,10 +130,10 @@ def plan_confirmation(experiment: Experiment, space: Space, trials: Sequence[Tri
     names: dict[Design, str] = {}
     for label, placement in space.uniform.items():
         names.setdefault(Design(placement), label)
-    others = [trial for trial in trials if trial.design not in uniform]
+    others = [trial for trial in trials if space.as_own(trial.design) not in uniform]
     best = foremost(others, search.goals, options.front)
     first = experiment.seed + 1
-    return Plan(uniform, [trial.design for trial in best], names, range(first, first + options.seeds))
+    return Plan(uniform, [space.as_own(trial.design) for trial in best], names, range(first, first + options.seeds))
 
 
 def collect_confirmations(experiment: Experiment, plan: Plan) -> list[Confirmation]:

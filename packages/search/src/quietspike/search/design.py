@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from quietspike.core import OptionError, Placement
 from quietspike.search.config import Experiment, check_experiment
 from quietspike.search.reading import put_all
+from quietspike.search.setting import as_text, spell
 
 PARTS = {"placement", "settings"}
 """The keys of a design that has settings; one without is written as its placement alone."""
@@ -33,13 +34,13 @@ class Design:
         settings: values of an experiment's keys, by their dotted names; all others are the experiment's own.
     """
 
-    placement: Placement
+    placement: Placement = field(compare=False)  # which the text has in it, and text is compared faster
     json: str
 
     def __init__(self, placement: Placement, settings: Mapping[str, Any] | None = None) -> None:
         object.__setattr__(self, "placement", placement)
         whole = {"placement": placement.data, "settings": dict(settings or {})}
-        object.__setattr__(self, "json", _canonical(whole if settings else placement.data))
+        object.__setattr__(self, "json", as_text(whole if settings else placement.data))
 
     def __repr__(self) -> str:
         return f"Design({self.data})"
@@ -102,16 +103,3 @@ class Design:
         if not settings:
             return experiment
         return check_experiment(put_all(experiment.data, [(key.split("."), value) for key, value in settings.items()]))
-
-
-def spell(value: Any) -> str:
-    """A setting's value as one reads it: text as it is, all else as JSON.
-
-    >>> spell("plif"), spell([8, 16]), spell(None)
-    ('plif', '[8, 16]', 'null')
-    """
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _canonical(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))

@@ -22,6 +22,9 @@ REFERENCE_COSTS = {
 FIGURES = ("accuracy", *REFERENCE_COSTS)
 """What may be an objective, and what may be bounded."""
 
+MOST_DECADES = 9
+"""Of a cost below what it is compared with; a network that never spikes would otherwise be infinitely good."""
+
 LESS = {"energy": "less", "latency": "less"}
 """Of all others there are fewer."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ from quietspike.search.tracked_run import describe
 from quietspike.search.tracking import Tracker
 from quietspike.search.untracked import Untracked
 
+GoesOn = Callable[[Claim, int, Mapping[str, float]], bool]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -34,11 +37,13 @@ class Job:
         experiment: what was asked for.
         space: what is searched.
         tracker: where runs are logged, if anywhere.
+        train: what stands for ``run_training``, as a table of trainings that were done before.
     """
 
     experiment: Experiment
     space: Space
     tracker: Tracker | Untracked
+    train: Callable[..., Outcome] | None = None
 
     @property
     def folder(self) -> Path:
@@ -66,28 +71,43 @@ class Job:
 
     def run_trial(self, study: SearchStudy, claim: Claim, worker: int) -> None:
         """Train a claimed placement, measure it on the validation split, record it; keep the front's weights."""
-        outcome = self.evaluate_claim(claim, worker)
+        outcome = self.evaluate_claim(claim, worker, study.goes_on)
         study.finish(claim, outcome)
         self.tidy(study)
 
-    def evaluate_claim(self, claim: Claim, worker: int) -> Outcome:
-        """What a claimed placement gives on the validation split; a failure is an outcome too."""
+    def evaluate_claim(self, claim: Claim, worker: int, goes_on: GoesOn) -> Outcome:
+        """What a claimed design gives on the validation split; a failure is an outcome too.
+
+        Args:
+            claim: which.
+            worker: number of this worker.
+            goes_on: ``SearchStudy.goes_on``, or what passes its question on; asked at rungs.
+        """
         training = Training(self.experiment, claim.design, self.experiment.seed, self.trial_folder(claim.design))
-        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker)
+        asking = partial(goes_on, claim)
+        return self.attempt(training, "trial", f"trial {claim.number}", {}, worker, goes_on=asking)
 
     def attempt(
-        self, training: Training, kind: str, name: str, params: Mapping[str, str], worker: int, *, test: bool = False
+        self,
+        training: Training,
+        kind: str,
+        name: str,
+        params: Mapping[str, str],
+        worker: int,
+        *,
+        test: bool = False,
+        goes_on: Callable[[int, Mapping[str, float]], bool] | None = None,
     ) -> Outcome:
         """Run a training inside an MLflow run of its own; whatever it raises becomes the outcome's reason.
 
         Raises:
             QuietspikeError: if the disk is full, which is no placement's fault and ends the search.
         """
-        labels = self.space.labels(training.placement)
+        labels = self.space.labels(training.design)
         params = {**design_params(labels, training.design.settings), **params}
         try:
             with self.tracker.child(kind, f"{name}: {training.design.label}", params) as run:
-                return run_training(training, run, worker, test=test)
+                return (self.train or run_training)(training, run, worker, test=test, goes_on=goes_on)
         except Exception as error:  # a plugin may raise anything; the search goes on without this placement
             if isinstance(error, OSError) and error.errno in FULL:
                 raise QuietspikeError(f"{training.folder}: {error.strerror}; what had ended is kept") from error
@@ -99,7 +119,7 @@ class Job:
         return self.folder / "trials" / design.digest
 
     def tidy(self, study: SearchStudy) -> None:
-        """Delete the weights of trials that others dominate, or that are further from feasible."""
+        """Delete what trials keep that others dominate, that are further from feasible, or that were stopped."""
         results, goals = study.results(), self.experiment.search.goals
         nearest = least_violating(results, goals)
         kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}

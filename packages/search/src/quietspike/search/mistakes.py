@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from types import NoneType
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ def explain(error: ValidationError, model: type) -> QuietspikeError:
     where = ".".join(part for part in path if part not in UNION_PARTS)
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, QuietspikeError):
-        return type(cause)(f"{where}: {cause}")
+        return type(cause)(f"{where}: {cause}" if where else str(cause))
     if first["type"] == "missing":
         return OptionError(f"{where}: missing")
     if first["type"] == "literal_error" and isinstance(first["input"], str):
@@ -49,7 +50,14 @@ def _keys_at(model: type, path: Sequence[str]) -> list[str]:
     kind: Any = model
     for part in path:
         kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
+        kind = block_of(kind)
     return fields_of(kind)
+
+
+def block_of(kind: Any) -> Any:
+    """The model of a block that may be null; whatever else it is, itself."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    return parts[0] if len(parts) == 1 and NoneType in get_args(kind) and fields_of(parts[0]) else kind
 
 
 def fields_of(kind: Any) -> list[str]:

@@ -8,16 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from optuna._hypervolume import compute_hypervolume
 
-from quietspike.search.goals import Goals
+from quietspike.search.goals import MOST_DECADES, Goals
 from quietspike.search.results import Confirmation, TrialResult, paired
-
-MOST_DECADES = 9
-"""Below the reference; a network that never spikes would otherwise be infinitely good."""
 
 
 def find_front(trials: Iterable[TrialResult], goals: Goals) -> list[TrialResult]:
-    """The feasible trials that no other such trial dominates, by rising cost; of equals the first."""
-    done = [t for t in trials if t.outcome.reason is None and goals.feasible(t.outcome.value)]
+    """The complete and feasible trials that no other such trial dominates, by rising cost; of equals the first."""
+    done = [t for t in trials if t.outcome.complete and goals.feasible(t.outcome.value)]
     front: list[TrialResult] = []
     for trial in sorted(done, key=lambda t: _rank(t, goals)):  # behind all that could dominate it
         if not any(goals.covers(other.outcome.value, trial.outcome.value) for other in reversed(front)):
@@ -31,8 +28,8 @@ def _rank(trial: TrialResult, goals: Goals) -> tuple[float, ...]:
 
 
 def least_violating(trials: Iterable[TrialResult], goals: Goals) -> TrialResult | None:
-    """The trial that is nearest to meeting the constraints; ``None`` where all failed."""
-    done = [trial for trial in trials if trial.outcome.reason is None]
+    """The trial that is nearest to meeting the constraints; ``None`` where none is complete."""
+    done = [trial for trial in trials if trial.outcome.complete]
     return min(done, key=lambda t: (goals.violation(t.outcome.value), *_rank(t, goals)), default=None)
 
 

@@ -71,7 +71,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 def _floor(result: SearchResult, confirmed: Sequence[Confirmation]) -> float:
     """The accuracy below which trials are left out: far below all that matters; 0 where none lies there."""
-    accuracies = [trial.outcome.accuracy for trial in result.trials if trial.outcome.reason is None]
+    accuracies = [trial.outcome.accuracy for trial in result.trials if trial.outcome.complete]
     if not accuracies:
         return 0.0
     shown = [t.outcome.accuracy for t in result.front] + [c.mean("accuracy") for c in confirmed]
@@ -80,13 +80,13 @@ def _floor(result: SearchResult, confirmed: Sequence[Confirmation]) -> float:
 
 
 def _draw_trials(axes: Axes, result: SearchResult, floor: float) -> None:
-    good = [trial.outcome for trial in result.trials if trial.outcome.reason is None]
+    good = [trial.outcome for trial in result.trials if trial.outcome.complete]
     if not good:
         return
     cost = [outcome.totals[result.objective] for outcome in good]
     hidden = sum(outcome.accuracy < floor for outcome in good)
     free = sum(outcome.totals[result.objective] == 0 and outcome.accuracy >= floor for outcome in good)
-    label = _legend("trials", "validation", (hidden, "lie below"), (free, "cost 0"))
+    label = _legend("trials", "validation", (hidden, "lie below"), (free, "cost 0"), (result.stopped, "stopped early"))
     axes.scatter(cost, [100 * outcome.accuracy for outcome in good], s=10, c=TRIAL_COLOUR, label=label)
     front = [(t.outcome.totals[result.objective], 100 * t.outcome.accuracy) for t in result.front]
     if len(result.goals.costs) == 1 and front:
@@ -149,7 +149,7 @@ def _within(ticks: Iterable[float], low: float, high: float) -> list[float]:
 def _label_uniform(axes: Axes, result: SearchResult, confirmed: Sequence[Confirmation]) -> None:
     """Name the uniform placements, each where its name covers least."""
     points = [(c.mean(result.objective), 100 * c.mean("accuracy")) for c in confirmed]
-    good = [trial.outcome for trial in result.trials if trial.outcome.reason is None]
+    good = [trial.outcome for trial in result.trials if trial.outcome.complete]
     dots = [(outcome.totals[result.objective], 100 * outcome.accuracy) for outcome in good]
     marks = [_around(axes, point, 7) for point in points] + [_around(axes, dot, 4) for dot in dots]
     names: list[Bbox] = []

@@ -66,7 +66,7 @@ def run_crew(
         complaint, complain = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=_work, args=(work, args, worker, threads, complain), daemon=True)
         crew[worker] = Member(process, complaint)  # before it starts, so that an interrupt finds it
-        with _signals_held():
+        with signals_held():
             process.start()
         complain.close()
 
@@ -103,8 +103,15 @@ def prepare_worker(threads: int) -> None:
     keep_freed_memory()
 
 
+def begin_worker(threads: int) -> None:
+    """What a process of this driver's does first, once: it ends with the driver, and at SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    prepare_worker(threads)
+
+
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Processes that are started meanwhile never see Ctrl-C, not even while they import: the driver handles it."""
     resource_tracker.ensure_running()  # else the first process starts it, and that lets interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -121,9 +128,7 @@ def _work(
     threads: int,
     complain: connection.Connection[str, Any],
 ) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    threading.Thread(target=_die_with_driver, daemon=True).start()
-    prepare_worker(threads)
+    begin_worker(threads)
     try:
         work(*args, worker)
     except QuietspikeError as error:

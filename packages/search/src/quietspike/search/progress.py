@@ -56,6 +56,14 @@ class ProgressShow:
             self._console.print(f"{self._title} {self._done}/{self._total}: {line}", highlight=False, markup=False)
         self._bar.update(self._task, completed=self._done, note=note)
 
+    def reach(self, done: int) -> None:
+        """Say how many pieces have ended, where they are too many for a line each: there is one a tenth."""
+        tenth = 10 * done // self._total > 10 * self._done // self._total
+        self._done = done
+        if tenth:
+            self._console.print(f"{self._title} {done}/{self._total}", highlight=False, markup=False)
+        self._bar.update(self._task, completed=done)
+
 
 def trial_line(trial: TrialResult, objective: str) -> str:
     """One line for a trial."""
@@ -66,17 +74,27 @@ def outcome_text(outcome: Outcome, objective: str) -> str:
     """Accuracy and objective, or the reason of a failure."""
     if outcome.reason is not None:
         return f"failed: {outcome.reason}"
-    return f"accuracy {outcome.accuracy:.3f}, {amount(outcome.totals[objective], objective)}"
+    early = "" if outcome.stopped is None else f"stopped after {epochs(outcome.stopped)}: "
+    return f"{early}accuracy {outcome.accuracy:.3f}, {amount(outcome.totals[objective], objective)}"
 
 
 def best_note(trials: Sequence[TrialResult], objective: str) -> str:
     """Best accuracy and least cost so far."""
-    good = [trial.outcome for trial in trials if trial.outcome.reason is None]
+    good = [trial.outcome for trial in trials if trial.outcome.complete]
     if not good:
         return ""
     least = min(outcome.totals[objective] for outcome in good)
     word = "least" if objective in LESS else "fewest"
     return f"best accuracy {max(outcome.accuracy for outcome in good):.3f}, {word} {amount(least, objective)}"
+
+
+def epochs(count: int) -> str:
+    """So many of them.
+
+    >>> epochs(1), epochs(1234)
+    ('1 epoch', '1,234 epochs')
+    """
+    return f"{count:,} epoch{'' if count == 1 else 's'}"
 
 
 def amount(value: float, objective: str) -> str:

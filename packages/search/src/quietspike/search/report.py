@@ -77,8 +77,10 @@ def log_report(result: SearchResult, job: Job) -> None:
             parent.log_artifact(path, folder)
     for trial in result.front:
         weights = job.trial_folder(trial.design) / "weights.safetensors"
-        parent.log_artifact(weights, f"weights/{trial.design.digest}")
+        if weights.exists():  # a replayed table has none
+            parent.log_artifact(weights, f"weights/{trial.design.digest}")
     metrics = {"hypervolume": result.hypervolume, "front_size": len(result.front), "trials": len(result.trials)}
+    metrics |= {"stopped": result.stopped, "epochs_trained": result.epochs_trained}
     if result.best is not None:
         metrics |= {f"best_{name}": result.best.mean(name) for name in result.goals.figures}
     parent.log_metrics(metrics)
@@ -148,6 +150,7 @@ def _trial_rows(result: SearchResult) -> list[dict[str, Any]]:
             "trial": trial.number,
             "placement": trial.design.json,
             "on_front": trial.number in front,
+            "stopped": "" if trial.outcome.stopped is None else trial.outcome.stopped,
             **_violation(trial.outcome, result.goals),
             **_figures(trial.outcome),
         }
@@ -159,7 +162,7 @@ def _violation(outcome: Outcome, goals: Goals) -> dict[str, Any]:
     """A column that only a search with constraints has."""
     if not goals.constraints:
         return {}
-    return {"violation": goals.violation(outcome.value) if outcome.reason is None else ""}
+    return {"violation": goals.violation(outcome.value) if outcome.complete else ""}
 
 
 def _confirmation_rows(result: SearchResult) -> list[dict[str, Any]]:

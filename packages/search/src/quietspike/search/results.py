@@ -25,6 +25,7 @@ class Outcome:
         rates: firing rate by neuron layer.
         seconds: of the training.
         reason: why it failed; ``None`` where it did not.
+        stopped: the epoch after which it was stopped early, which its figures are of; ``None`` where it was not.
         curve: by the name of a metric, its value after each epoch, as MLflow is given them; of the validation split.
     """
 
@@ -33,7 +34,13 @@ class Outcome:
     rates: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
+    stopped: int | None = None
     curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ran to its end and gave figures; nothing else is a result."""
+        return self.reason is None and self.stopped is None
 
     def value(self, name: str) -> float:
         """The accuracy, or a cost total."""
@@ -129,6 +136,7 @@ class SearchResult:
         front: the feasible trials that no other dominates, by rising cost.
         hypervolume: of the front, in accuracy × decades of each cost.
         confirmations: of the front and of uniform placements, by rising cost.
+        epochs: of a training that runs to its end.
     """
 
     folder: Path
@@ -137,6 +145,25 @@ class SearchResult:
     front: Sequence[TrialResult]
     hypervolume: float
     confirmations: Sequence[Confirmation]
+    epochs: int
+
+    @property
+    def stopped(self) -> int:
+        """How many trials were stopped early."""
+        return sum(trial.outcome.stopped is not None for trial in self.trials)
+
+    @property
+    def epochs_trained(self) -> int:
+        """By all trials but those that failed, whose epochs nobody counted."""
+        return sum(t.outcome.stopped or self._epochs_of(t) for t in self.trials if t.outcome.reason is None)
+
+    @property
+    def epochs_in_full(self) -> int:
+        """What these trials would have been trained for, had none been stopped."""
+        return sum(self._epochs_of(trial) for trial in self.trials if trial.outcome.reason is None)
+
+    def _epochs_of(self, trial: TrialResult) -> int:
+        return int(trial.design.settings.get("train.epochs", self.epochs))
 
     @property
     def objective(self) -> str:

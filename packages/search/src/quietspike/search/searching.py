@@ -12,23 +12,27 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from quietspike.core import ENGINES, OptionError, QuietspikeError
-from quietspike.core.contracts import Engine
+from quietspike.core import ENGINES, OptionError, Placement, QuietspikeError
+from quietspike.core.contracts import Checking, Engine, SplitName
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import collect_confirmations, plan_confirmation
 from quietspike.search.data import open_dataset
+from quietspike.search.design import Design
 from quietspike.search.job import Job
 from quietspike.search.pareto import find_front, hypervolume
 from quietspike.search.progress import ProgressShow, best_note, outcome_text, trial_line
 from quietspike.search.provenance import provenance
 from quietspike.search.report import log_report, print_report, write_report
 from quietspike.search.results import SearchResult
+from quietspike.search.selection import choose_placements
 from quietspike.search.sending import sending
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 SHOW_EVERY = 0.3
 """Seconds between two looks at what has ended."""
@@ -55,11 +59,12 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
     console = console or Console(quiet=True)
     engine = _open_engine(experiment)
     resolve_device(experiment.device)
+    _require_rungs(experiment)
     space = open_space(experiment)
     plan_confirmation(experiment, space, [])
-    dataset = open_dataset(experiment)
-    for name in ("train", "validation", "test"):  # once, before several processes ask for them
-        dataset.split(name)
+    if isinstance(engine, Checking):
+        engine.check(experiment, space)
+    prepare_data(experiment, space)
     with own_folder(experiment) as folder:
         write_whole(folder / "experiment.yaml", yaml.safe_dump(experiment.data, sort_keys=False).encode())
         study = SearchStudy(experiment, space, folder)
@@ -68,6 +73,8 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
         job = Job(experiment, space, tracker)
         with sending(tracker.sender(_plainly(console))), _accounted(job, study) as interrupted:
             _announce(job, study, interrupted, console)
+            if experiment.search.strategy == "supernet":
+                choose_placements(job, console)
             _try_placements(engine, job, study, console)
             _confirm(engine, job, study, console)
             result = collect_result(experiment, space, study)
@@ -75,6 +82,22 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
             log_report(result, job)
     print_report(result, console)
     return result
+
+
+def prepare_data(experiment: Experiment, space: Space) -> None:
+    """Make the cache of all splits, of each form that the data take, before several processes ask for them."""
+    for case in space.cases or (None,):
+        changed = experiment if case is None else Design(Placement(), case.chosen).apply(experiment)
+        for name in SPLITS:
+            open_dataset(changed).split(name)
+
+
+def _require_rungs(experiment: Experiment) -> None:
+    """Refuse early stopping that stops nothing; a single design may still have too few epochs for it."""
+    options = experiment.search.early_stopping
+    if options is not None and not experiment.rungs:
+        given = f"search.early_stopping.min_epochs={options.min_epochs}"
+        raise OptionError(f"{given}: must be below train.epochs={experiment.train.epochs}")
 
 
 def _open_engine(experiment: Experiment) -> Engine:
@@ -112,6 +135,7 @@ def collect_result(experiment: Experiment, space: Space, study: SearchStudy) -> 
         front=front,
         hypervolume=hypervolume(points, goals.corner),
         confirmations=collect_confirmations(experiment, plan_confirmation(experiment, space, trials)),
+        epochs=experiment.train.epochs,
     )
 
 
@@ -193,13 +217,14 @@ def _confirm(engine: Engine, job: Job, study: SearchStudy, console: Console) -> 
 def _announce(job: Job, study: SearchStudy, recovered: int, console: Console) -> None:
     done = len(study.results())
     options = job.experiment.search
-    sites = ", ".join(job.space.choices)
+    chooser = options.sampler if options.strategy == "trials" else options.strategy
+    sites = ", ".join([*job.space.choices, *options.settings])
     many = f"{job.workers} at a time"
     if options.address is not None and not options.workers:
         many = "as many at a time as there is room for"
     lines = [
-        f"Searching {job.space.size:,} placements over {sites}",
-        f"{study.total} trials by {options.sampler}, {many} with {options.engine}, in {job.folder}",
+        f"Searching {job.space.count} over {sites}",
+        f"{study.total} trials by {chooser}, {many} with {options.engine}, in {job.folder}",
     ]
     if done or recovered:
         lines.append(f"Going on: {done} of {study.total} trials are done, interrupted: {recovered}")

@@ -1,120 +1,228 @@
-"""The search space: one choice of attention for each site."""
+"""The search space: one choice of attention for each site, and a value for each setting."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
 
-import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import Trial
 
 from quietspike.core import Choice, OptionError, Placement, Site
-from quietspike.core.errors import unknown_name
-from quietspike.core.networks import find_sites
-from quietspike.core.placement import build_attention, fit_to_site
-from quietspike.search.config import Experiment, expand_candidates
-from quietspike.search.data import open_dataset
+from quietspike.core.placement import fit_to_site
+from quietspike.search.candidates import expand_candidates
+from quietspike.search.cases import Case, Survey, own_values, survey_cases
+from quietspike.search.config import Experiment
 from quietspike.search.design import Design
+from quietspike.search.lots import draw_value, shuffled_range
+from quietspike.search.setting import as_text, suggest
+from quietspike.search.settings import Settings, param_name
+
+NO_SETTINGS = Settings({})
 
 
 @dataclass(frozen=True)
 class Space:
-    """Sites × candidates.
+    """Sites × candidates × settings.
 
     Args:
-        sites: all sites of the backbone.
+        sites: all sites of the experiment's own backbone.
         choices: by the name of each searched site, its candidates; fully connected sites take the temporal part of
-            each candidate.
-        uniform: the placements that have one candidate everywhere, none at the sites that are not searched.
+            each candidate. Of several networks, all that stand at the site in one of them.
+        uniform: the placements of the experiment's own backbone that have one candidate everywhere, none at the sites
+            that are not searched.
+        settings: what is searched beside attention.
+        cases: one for each network; where there is one network alone, none is needed.
+        starts: by candidate, the uniform placements with settings of the space.
+        own: whether the settings of ``starts`` are the experiment's own values.
     """
 
     sites: tuple[Site, ...]
     choices: Mapping[str, tuple[Choice, ...]]
     uniform: Mapping[str, Placement]
+    settings: Settings = NO_SETTINGS
+    cases: tuple[Case, ...] = ()
+    starts: Mapping[str, Design] | None = None
+    own: bool = True
+
+    @cached_property
+    def size(self) -> float:
+        """How many designs there are: a whole number, or infinity."""
+        return sum(self._sizes)
 
     @property
-    def size(self) -> int:
-        """How many placements there are."""
-        return math.prod(len(choices) for choices in self.choices.values())
+    def count(self) -> str:
+        """The size for people."""
+        size = "endlessly many" if math.isinf(self.size) else f"{self.size:,}"
+        return f"{size} {'designs' if self.settings.by_key else 'placements'}"
 
-    @property
+    @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """For Optuna: labels by site."""
-        return {site: CategoricalDistribution([c.label for c in choices]) for site, choices in self.choices.items()}
+        """For Optuna: settings, then labels by site."""
+        settings = {param_name(key): setting.distribution for key, setting in self.settings.by_key.items()}
+        sites = {site: CategoricalDistribution([c.label for c in choices]) for site, choices in self.choices.items()}
+        return settings | sites
 
-    def placement(self, labels: Mapping[str, str]) -> Placement:
-        """The placement of Optuna's parameters."""
-        return Placement(
-            {site: next(c for c in choices if c.label == labels[site]) for site, choices in self.choices.items()}
-        )
+    def first(self) -> list[Design]:
+        """One for each candidate: the same attention everywhere."""
+        if self.starts is None:
+            return [Design(placement) for placement in self.uniform.values()]
+        return list(self.starts.values())
 
-    def labels(self, placement: Placement) -> dict[str, str]:
-        """Optuna's parameters of a placement: a label for each searched site, ``none`` included."""
-        return {site: placement[site].label if site in placement else "none" for site in self.choices}
+    def as_own(self, design: Design) -> Design:
+        """The uniform placement with the experiment's own settings, where a design is that; else the design."""
+        if self.starts is None or not self.own:
+            return design
+        return next((Design(self.uniform[label]) for label, start in self.starts.items() if start == design), design)
 
-    def design(self, params: Mapping[str, str]) -> Design:
-        """The design of Optuna's parameters."""
-        return Design(self.placement(params))
+    def suggest(self, trial: Trial, *, whole: bool) -> Design:
+        """What a sampler suggests.
 
-    def params(self, design: Design) -> dict[str, str]:
-        """Optuna's parameters of a design."""
-        return self.labels(design.placement)
+        Args:
+            trial: of the sampler.
+            whole: ask also for what does not count, so that each trial has a value for everything.
+        """
+        params: dict[str, Any] = {}
+        chosen: dict[str, Any] = {}
+        for key, setting in self.settings.by_key.items():
+            counts, name = self.settings.counts(key, chosen), param_name(key)
+            if whole or counts:
+                params[name] = suggest(trial, name, self.distributions[name])
+            if counts:
+                chosen[key] = setting.value(params[name])
+        sites = self.choices if whole else self.case(chosen).choices
+        params |= {site: suggest(trial, site, self.distributions[site]) for site in sites}
+        return self.design(params)
+
+    def design(self, params: Mapping[str, Any]) -> Design:
+        """The design of Optuna's parameters; what does not count in it is left out."""
+        chosen = self.settings.chosen(params)
+        choices = self.case(chosen).choices
+        return Design(Placement({site: self._standing(site, params[site], choices[site]) for site in choices}), chosen)
+
+    def params(self, design: Design) -> dict[str, Any]:
+        """Optuna's parameters of a design; where something does not count, its first value."""
+        chosen, params = design.settings, {}
+        for key, setting in self.settings.by_key.items():
+            params[param_name(key)] = setting.param(chosen.get(key, setting.ends[0]))
+        labels = {site: choices[0].label for site, choices in self.choices.items()}
+        return params | labels | self.labels(design)
+
+    def labels(self, design: Design) -> dict[str, str]:
+        """A label for each searched site that the design's network has, ``none`` included."""
+        placement = design.placement
+        sites = self.case(design.settings).choices
+        return {site: placement[site].label if site in placement else "none" for site in sites}
+
+    def case(self, settings: Mapping[str, Any]) -> Case:
+        """That of a design with such settings; of one with none in this space, what the own backbone has."""
+        found = self._by_text.get(as_text({key: settings[key] for key in self.settings.branching if key in settings}))
+        if found is None:
+            names = {site.name for site in self.sites}
+            return Case({}, {site: choices for site, choices in self.choices.items() if site in names})
+        return found
 
     def shuffled(self, seed: int, count: int) -> Iterator[Design]:
         """Designs in a random order without repetition, ``count`` of them where there are as many.
 
         A larger count goes on behind the same beginning.
         """
-        for index in _shuffled_range(self.size, min(count, self.size), random.Random(seed)):
-            chosen = {}
-            for site, choices in self.choices.items():
-                index, which = divmod(index, len(choices))
-                chosen[site] = choices[which]
-            yield Design(Placement(chosen))
+        generator = random.Random(seed)
+        if math.isinf(self.size):
+            yield from self._drawn(generator, count)
+            return
+        for index in shuffled_range(int(self.size), min(count, int(self.size)), generator):
+            yield self._numbered(index)
+
+    def _numbered(self, index: int) -> Design:
+        cases = iter(zip(self._all, self._sizes, strict=True))
+        case, size = next(cases)
+        while index >= size:
+            index -= int(size)
+            case, size = next(cases)
+        placed = {}
+        for site, choices in case.choices.items():
+            index, which = divmod(index, len(choices))
+            placed[site] = choices[which]
+        chosen = dict(case.chosen)
+        for key in case.leaves:
+            values = self.settings.by_key[key].values or ()
+            index, which = divmod(index, len(values))
+            chosen[key] = values[which]
+        return Design(Placement(placed), chosen)
+
+    def _drawn(self, generator: random.Random, count: int) -> Iterator[Design]:
+        seen: set[Design] = set()
+        while len(seen) < count:
+            case = generator.choice(self._all)
+            placed = {site: generator.choice(choices) for site, choices in case.choices.items()}
+            drawn = {key: draw_value(self.settings.by_key[key], generator) for key in case.leaves}
+            design = Design(Placement(placed), {**case.chosen, **drawn})
+            if design not in seen:
+                seen.add(design)
+                yield design
+
+    def _standing(self, site: str, label: str, choices: tuple[Choice, ...]) -> Choice:
+        """The choice of a label; where a network does not have it there, another one for each such label."""
+        found = next((choice for choice in choices if choice.label == label), None)
+        if found is not None:
+            return found
+        labels = [choice.label for choice in self.choices[site]]
+        return choices[labels.index(label) % len(choices)]
+
+    @property
+    def _all(self) -> tuple[Case, ...]:
+        return self.cases or (Case({}, self.choices),)
+
+    @cached_property
+    def _sizes(self) -> list[float]:
+        placements = [math.prod(len(choices) for choices in case.choices.values()) for case in self._all]
+        leaves = [self.settings.size(case.leaves) for case in self._all]
+        return [number * size for number, size in zip(placements, leaves, strict=True)]
+
+    @cached_property
+    def _by_text(self) -> dict[str, Case]:
+        return {as_text(dict(case.chosen)): case for case in self._all}
 
 
 def open_space(experiment: Experiment) -> Space:
     """The space of an experiment; each candidate has been built once at each site that it may take.
 
     Raises:
-        QuietspikeError: for an attention that is not installed, a bad option, a pattern without a site.
+        QuietspikeError: for an attention that is not installed, a bad option or setting, a pattern without a site.
     """
-    sites = find_sites(*experiment.network, open_dataset(experiment))
     candidates = expand_candidates(experiment.search.candidates)
     if not candidates:
         raise OptionError("search.candidates: empty; there is nothing to choose from")
-    searched = _matching(sites, experiment.search.sites)
-    choices = {site.name: tuple(dict.fromkeys(fit_to_site(c, site) for c in candidates)) for site in searched}
-    with torch.device("meta"):
-        for site in searched:
-            for choice in choices[site.name]:
-                build_attention(choice, site)
-    uniform = {choice.label: uniform_placement(choice, searched) for choice in candidates}
-    return Space(tuple(sites), choices, uniform)
+    settings, survey = Settings.of(experiment.search.settings), Survey(experiment, candidates)
+    sites = survey.sites_of({})
+    if not settings.by_key:
+        survey.check_patterns()
+    own = survey.searched(sites)
+    uniform = {choice.label: uniform_placement(choice, own) for choice in candidates}
+    if not settings.by_key:
+        return Space(tuple(sites), survey.choices_at(own), uniform)
+    cases = survey_cases(settings, survey)
+    survey.check_patterns()
+    chosen, holds = own_values(experiment, settings)
+    start = next(case for case in cases if case.chosen == {k: v for k, v in chosen.items() if k in case.chosen})
+    starts = {c.label: Design(uniform_placement(c, start.searched), chosen) for c in candidates}
+    return Space(tuple(sites), _union(cases), uniform, settings, tuple(cases), starts, holds)
 
 
-def uniform_placement(choice: Choice, searched: list[Site]) -> Placement:
+def _union(cases: Sequence[Case]) -> dict[str, tuple[Choice, ...]]:
+    """By site, all that stands there in one network or another."""
+    union: dict[str, dict[Choice, None]] = {}
+    for case in cases:
+        for site, choices in case.choices.items():
+            union.setdefault(site, {}).update(dict.fromkeys(choices))
+    return {site: tuple(choices) for site, choices in union.items()}
+
+
+def uniform_placement(choice: Choice, searched: Sequence[Site]) -> Placement:
     """The same attention at every searched site."""
     return Placement({site.name: fit_to_site(choice, site) for site in searched})
-
-
-def _shuffled_range(size: int, count: int, generator: random.Random) -> Iterator[int]:
-    """The first ``count`` of a shuffled ``range(size)``: Fisher and Yates, storing only what was moved."""
-    moved: dict[int, int] = {}
-    for last in range(size - 1, size - 1 - count, -1):
-        drawn = generator.randrange(last + 1)
-        yield moved.get(drawn, drawn)
-        moved[drawn] = moved.get(last, last)
-
-
-def _matching(sites: list[Site], patterns: tuple[str, ...]) -> list[Site]:
-    if not patterns:
-        raise OptionError("search.sites: empty; there is nothing to search")
-    known = dict.fromkeys([*(site.name for site in sites), *(f"*.{site.signal}" for site in sites)])
-    for pattern in patterns:
-        if not any(fnmatchcase(site.name, pattern) for site in sites):
-            raise unknown_name("search.sites", pattern, known)
-    return [site for site in sites if any(fnmatchcase(site.name, pattern) for pattern in patterns)]

@@ -10,24 +10,29 @@ worker; several finish in whatever order they do).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import Study, StudyDirection
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from quietspike.core import Placement, QuietspikeError
-from quietspike.core.seeds import derive_seed
+from quietspike.core import QuietspikeError
+from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
 from quietspike.search.journal import open_journal
+from quietspike.search.ledger import RUNG, Ledger, State
 from quietspike.search.liveness import is_alive, who_am_i
+from quietspike.search.queue import read_queue
 from quietspike.search.results import Outcome, TrialResult
+from quietspike.search.rung import Rung
+from quietspike.search.samplers import Samplers
 from quietspike.search.space import Space
 
 STUDY_NAME = "search"
@@ -37,28 +42,13 @@ DEATHS = 3
 REPEATS_IN_A_ROW = 20
 """After so many repeated suggestions the sampler has converged, and a new placement is drawn at random."""
 
+CROSSING = ("nsga2", "gp")
+"""Samplers that look at whole trials: each must have a value for all that is searched, also where it does not count."""
+
 PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A design to train.
-
-    Args:
-        number: of its trial.
-        design: what to train.
-    """
-
-    number: int
-    design: Design
-
-    @property
-    def placement(self) -> Placement:
-        """Which attention where."""
-        return self.design.placement
 
 
 class SearchStudy:
@@ -66,55 +56,79 @@ class SearchStudy:
 
     A trial's user attributes say what Optuna has no state for: ``worker`` (who claimed it), ``outcome``, ``lost`` (its
     worker ``died``, or the whole search was ``interrupted``; the placement is claimed again), ``repeats`` (the number
-    of an earlier trial of the same placement, whose values it was given).
+    of an earlier trial of the same placement, whose values it was given), ``rung-3`` (what it had after epoch 3, and
+    whether it went on).
 
     Args:
         experiment: sampler, seed, budget.
         space: what is sampled.
-        folder: where ``study.journal`` lies.
+        folder: where ``study.journal`` lies; where ``None``, the study is kept in memory, for one process.
     """
 
-    def __init__(self, experiment: Experiment, space: Space, folder: Path) -> None:
+    def __init__(self, experiment: Experiment, space: Space, folder: Path | None) -> None:
         self.experiment = experiment
         self.space = space
         self.goals = experiment.search.goals
-        self._claiming = FileLock(folder / "claim.lock")
-        self.storage = open_journal(folder / "study.journal")
+        self._folder = folder
+        self._queue: list[Design] = []
+        self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
+        self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
             directions=[StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in self.goals.costs)],
             load_if_exists=True,
         )
+        self._ledger = Ledger(self.study, space.design)
+        self._samplers = Samplers(experiment, space, self._ledger.design)
 
     @property
     def total(self) -> int:
         """How many placements are to be tried."""
-        return min(self.experiment.search.trials, self.space.size)
+        return int(min(self.experiment.search.trials, self.space.size))
 
     def claim(self) -> Claim | None:
         """The next placement to train; ``None`` when the budget is used up or nothing is left to try."""
         with self._claiming:
             while True:
-                trials = self._trials()
-                attempts = [t for t in trials if _is_attempt(t)]
-                tried = {self._design(t): t for t in attempts if "repeats" not in t.user_attrs}
-                if len(tried) >= self.total:
+                state = self._ledger.read()
+                if len(state.tried) >= self.total:
                     return None
-                due = self._due(trials, attempts, tried)
+                due = self._due(state)
                 if due is not None:
-                    self.study.enqueue_trial(self.space.params(due))
-                self.study.sampler = self._sampler(len(attempts))
-                trial = self.study.ask(self.space.distributions)
-                design = self.space.design(trial.params)
-                earlier = tried.get(design)
+                    self.study.enqueue_trial(dict(due))
+                self.study.sampler = self._samplers.new(state.attempts)
+                trial = self.study.ask()
+                design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
+                earlier = state.tried.get(design)
                 if earlier is None:
-                    self._inherit(trials, trial, design)
+                    self._inherit(state, trial, design)
                     trial.set_user_attr("worker", who_am_i())
                     return Claim(trial.number, design)
                 trial.set_user_attr("repeats", earlier.number)
                 self._bound(trial, earlier.constraints)
                 self._tell(trial.number, earlier.values)
+
+    def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
+        """Whether a trial goes on behind an epoch, by what had reached the same rung before it.
+
+        What was decided once is said again, and counts once, however often the trial was lost and taken up since.
+
+        Args:
+            claim: which trial.
+            epoch: that it has been trained for.
+            values: the accuracy and the costs that it has then.
+        """
+        options = self.experiment.search.early_stopping
+        if options is None or epoch not in self.experiment.rungs:
+            return True
+        with self._claiming:
+            rung = self._rung(epoch)
+            visit = rung.visits.get(claim.design)
+            if visit is None:
+                visit = rung.admit(values, options.reduction)
+                self._note(claim.number, f"{RUNG}{epoch}", asdict(visit))
+            return visit.goes_on
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
         """Record what a claimed trial gave: its values, or why it failed."""
@@ -124,12 +138,12 @@ class SearchStudy:
     def lose(self, claim: Claim) -> None:
         """The worker of a claim died: its placement is to be claimed again."""
         with self._claiming:
-            self._lose(self._trials()[claim.number], blame=True)
+            self._lose(self._ledger.trials()[claim.number], blame=True)
 
     def lose_dead(self) -> int:
         """Put the placements of dead workers back; says how many."""
         with self._claiming:
-            orphans = [trial for trial in self._running() if not is_alive(trial.user_attrs.get("worker"))]
+            orphans = [trial for trial in self._ledger.running() if not is_alive(trial.user_attrs.get("worker"))]
             for trial in orphans:
                 self._lose(trial, blame=True)
             return len(orphans)
@@ -137,7 +151,7 @@ class SearchStudy:
     def lose_all(self) -> int:
         """Put back all that is under way, for a driver that knows of no worker any more; says how many."""
         with self._claiming:
-            running = self._running()
+            running = self._ledger.running()
             for trial in running:
                 self._lose(trial, blame=False)
             return len(running)
@@ -156,35 +170,31 @@ class SearchStudy:
 
     def results(self) -> list[TrialResult]:
         """All placements that were trained to an end, in the order of their trials."""
-        ended = [t for t in self._trials() if t.state.is_finished() and "outcome" in t.user_attrs]
-        return [TrialResult(t.number, self._design(t), Outcome.of(t.user_attrs["outcome"])) for t in ended]
+        return self._ledger.read().results
 
-    def _due(
-        self, trials: list[FrozenTrial], attempts: list[FrozenTrial], tried: Mapping[Design, FrozenTrial]
-    ) -> Design | None:
-        """A design that the sampler is not asked for, and that is not in the queue yet.
+    def _due(self, state: State) -> Mapping[str, Any] | None:
+        """The parameters of a design that the sampler is not asked for, and that is not in the queue yet.
 
-        First come those that were lost, then the uniform ones, then the grid's next, or one at random where the sampler
-        only repeats itself.
+        First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
+        one at random where the sampler only repeats itself.
         """
-        if any(trial.state == TrialState.WAITING for trial in trials):
+        if state.waiting:
             return None
         options = self.experiment.search
-        lost = [self._design(t) for t in trials if {"lost", "worker"} <= t.user_attrs.keys()]
-        uniform = [Design(placement) for placement in self.space.uniform.values()] if options.uniform_first else []
-        for design in lost + uniform:
-            if design not in tried:
-                return design
-        repeats = sum(1 for _ in takewhile(lambda t: "repeats" in t.user_attrs, reversed(attempts)))
-        if options.sampler != "grid" and repeats < REPEATS_IN_A_ROW:
+        if self._folder is not None and not self._queue:
+            self._queue = read_queue(self._folder) or []  # which is written once
+        for design in [*state.lost, *(self.space.first() if options.uniform_first else ()), *self._queue]:
+            if design not in state.tried:
+                return state.lost[design].params if design in state.lost else self.space.params(design)
+        if options.sampler != "grid" and options.strategy == "trials" and state.repeats < REPEATS_IN_A_ROW:
             return None
-        shuffled = self.space.shuffled(self.experiment.seed, len(tried) + 1)
-        return next(design for design in shuffled if design not in tried)
+        shuffled = self.space.shuffled(self.experiment.seed, len(state.tried) + 1)
+        return next(self.space.params(design) for design in shuffled if design not in state.tried)
 
-    def _inherit(self, trials: list[FrozenTrial], trial: Trial, design: Design) -> None:
+    def _inherit(self, state: State, trial: Trial, design: Design) -> None:
         """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
-        lost = (t for t in trials if {"lost", "worker"} <= t.user_attrs.keys() and self._design(t) == design)
-        for key, value in next((t.system_attrs for t in lost), {}).items():
+        lost = state.lost.get(design)
+        for key, value in lost.system_attrs.items() if lost is not None else ():
             if key != "fixed_params":  # which a queued trial has of its own
                 self.storage.set_trial_system_attr(trial._trial_id, key, value)
 
@@ -199,23 +209,36 @@ class SearchStudy:
             self._conclude(trial.number, Outcome.of(trial.user_attrs["outcome"]))
             return
         if blame and "worker" in trial.user_attrs:
-            design = self._design(trial)
-            died = [t for t in self._trials() if t.user_attrs.get("lost") == "died" and self._design(t) == design]
-            if len(died) + 1 >= DEATHS:
+            design = self._ledger.design(trial)
+            if self._ledger.read().deaths.get(design, 0) + 1 >= DEATHS:
                 reason = f"its worker died {DEATHS} times"
                 self.finish(Claim(trial.number, design), Outcome.failed(reason))
                 return
         self._note(trial.number, "lost", "died" if blame else "interrupted")
         self._tell(trial.number, None)
 
+    def _rung(self, epoch: int) -> Rung:
+        visits = self._ledger.read().visits.get(epoch, {})
+        return Rung(self.goals.figures, self.experiment.search.asked, visits)
+
     def _conclude(self, number: int, outcome: Outcome) -> None:
-        if outcome.reason is not None:
+        figures = self._figures(number, outcome)
+        if figures is None:
             self._tell(number, None)
             return
         if self.goals.constraints:
-            trial = Trial(self.study, self._trials()[number]._trial_id)
-            self._bound(trial, self.goals.violations(outcome.value))
-        self._tell(number, list(self.goals.point(outcome.value)))
+            trial = Trial(self.study, self._ledger.trials()[number]._trial_id)
+            self._bound(trial, self.goals.violations(figures))
+        self._tell(number, list(self.goals.point(figures)))
+
+    def _figures(self, number: int, outcome: Outcome) -> Callable[[str], float] | None:
+        """What the sampler is told of a trial: of one that was stopped, what it would have come to at its end."""
+        if outcome.stopped is None:
+            return outcome.value if outcome.complete else None
+        expected = self._rung(outcome.stopped).expect(
+            self._ledger.design(self._ledger.trials()[number]), self.results()
+        )
+        return None if expected is None else expected.__getitem__
 
     def _bound(self, trial: Trial, violations: Mapping[str, float]) -> None:
         """Say by how much constraints are violated; what a killed worker has said of its trial stands."""
@@ -231,45 +254,10 @@ class SearchStudy:
             self.study.tell(number, values)
 
     def _note(self, number: int, key: str, value: object) -> None:
-        self.storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
-
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = derive_seed(self.experiment.seed, "sampler", number) % 2**32
-        match self.experiment.search.sampler:
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return _OrderedNSGAII(population_size=self.experiment.search.population, seed=seed)
-            case _:
-                return RandomSampler(seed=seed)
-
-    def _design(self, trial: FrozenTrial) -> Design:
-        return self.space.design(trial.params)
+        self.storage.set_trial_user_attr(self._ledger.trials()[number]._trial_id, key, value)
 
     def _strangers(self) -> list[int]:
         """Processes of this machine that live and have claims; another machine's, nothing here can tell of."""
         me = who_am_i()
-        workers = [trial.user_attrs.get("worker", me) for trial in self._running()]
+        workers = [trial.user_attrs.get("worker", me) for trial in self._ledger.running()]
         return [w["pid"] for w in workers if w != me and w["host"] == me["host"] and is_alive(w)]
-
-    def _running(self) -> list[FrozenTrial]:
-        return [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
-
-
-class _OrderedNSGAII(NSGAIISampler):
-    """NSGA-II whose parents always come in the order of their trials.
-
-    Optuna gives them in the order of selection when it selects a generation's parents and in the order of trials ever
-    after: whether a claim was interrupted in between would show.
-    """
-
-    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
-
-
-def _is_attempt(trial: FrozenTrial) -> bool:
-    """Whether a claim was made to its end, and not lost since."""
-    return bool({"worker", "repeats"} & trial.user_attrs.keys()) and "lost" not in trial.user_attrs

@@ -58,6 +58,8 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
         raise OptionError("search.table: missing; it names the file of the table, as t.jsonl.xz")
     if seeds < 1 or drawn < 0:
         raise OptionError(f"--seeds {seeds}, --drawn {drawn}: there is no table of fewer than 1 seed, or 0 drawn")
+    if experiment.search.settings:
+        raise OptionError(f"search.settings: {next(iter(experiment.search.settings))}: a table holds placements alone")
     if experiment.search.engine == "tabular":
         raise OptionError("search.engine: tabular replays a table; another one must train it")
     engine = ENGINES.get(experiment.search.engine)()
@@ -70,7 +72,7 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
     with own_folder(experiment) as folder:
         inner = experiment.model_copy(update={"output": folder, "name": "table"})
         work = _Work(Job(inner, space, Untracked()), path, table, provenance())
-        everything = [design.placement for design in space.shuffled(experiment.seed, space.size)]
+        everything = [design.placement for design in space.shuffled(experiment.seed, int(space.size))]
         work.train(
             engine, [Task(Design(placement), experiment.seed) for placement in everything], console, "first seed"
         )
@@ -127,6 +129,7 @@ class _Work:
                     if len(waiting) == before:
                         raise QuietspikeError(f"{before} trainings have not ended; the same command goes on")
             finally:
+                self._collect(waiting)  # what has ended since the last look
                 write_table(self._path, self.table)
 
     def _collect(self, waiting: Sequence[Task]) -> list[Entry]:

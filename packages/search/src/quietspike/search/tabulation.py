@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quietspike.core import CheckpointError, OptionError, Placement
+from quietspike.core.errors import unknown_name
 from quietspike.core.weights import write_whole
-from quietspike.search.config import PLUGINS, Experiment
+from quietspike.search.config import Experiment
 from quietspike.search.results import Outcome
+from quietspike.search.shaping import PLUGINS
 from quietspike.search.space import Space
 from quietspike.search.tracking import flatten
 
@@ -40,14 +42,26 @@ class Entry(NamedTuple):
     maker: int = 0
 
     @property
+    def epochs(self) -> int:
+        """How many were trained; 0 where it failed."""
+        return len(self.outcome.curve.get("accuracy", ()))
+
+    @property
     def final(self) -> Outcome:
         """What a trial of a search would have given: the validation split's figures after the last epoch."""
-        if self.outcome.reason is not None:
-            return self.outcome
-        last = {name: values[-1] for name, values in self.outcome.curve.items()}
-        rates = {name.removeprefix(RATE): value for name, value in last.items() if name.startswith(RATE)}
-        totals = {name: last.get(name, total) for name, total in self.outcome.totals.items()}
-        return Outcome(last["accuracy"], totals, rates, self.outcome.seconds, curve=self.outcome.curve)
+        return self.outcome if self.outcome.reason is not None else self.after(self.epochs)
+
+    def after(self, epoch: int) -> Outcome:
+        """The validation split's figures after an epoch, from 1, and the curve up to there."""
+        then = self.metrics(epoch)
+        totals = {name: then.get(name, total) for name, total in self.outcome.totals.items()}
+        rates = {name.removeprefix(RATE): value for name, value in then.items() if name.startswith(RATE)}
+        curve = {name: list(values[:epoch]) for name, values in self.outcome.curve.items()}
+        return Outcome(then["accuracy"], totals, rates, sum(curve["seconds"]), curve=curve)
+
+    def metrics(self, epoch: int) -> dict[str, float]:
+        """What MLflow is given of an epoch."""
+        return {name: values[epoch - 1] for name, values in self.outcome.curve.items()}
 
 
 RATE = "firing_rate/"
@@ -105,6 +119,23 @@ class Table:
         """
         _compare(path, self.settings, table_settings(experiment))
         _compare(path, {"choices": self.choices}, {"choices": _labels(space)})
+
+    def check_part(self, experiment: Experiment, space: Space, path: Path) -> None:
+        """Refuse an experiment that asks for what the table does not hold; sampler, seed and threads are its own.
+
+        Raises:
+            QuietspikeError: names the first key that differs.
+        """
+        own = {"seed": self.seed, "search": self.settings["search"]}
+        _compare(path, self.settings, {**table_settings(experiment), **own})
+        for site, labels in _labels(space).items():
+            held = self.choices.get(site, ("none",))
+            for label in labels:
+                if label not in held:
+                    raise unknown_name(f"{path}: choices.{site}", label, held)
+        known = {"accuracy", *(name for entry in self.entries.values() for name in entry.outcome.totals)}
+        for figure in sorted(experiment.search.asked - known):
+            raise unknown_name(f"{path}: figures", figure, known)
 
 
 def table_settings(experiment: Experiment) -> dict[str, Any]:

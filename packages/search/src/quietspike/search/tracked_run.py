@@ -11,6 +11,7 @@ from quietspike.core.training import EpochRow
 from quietspike.search.spool import SpooledRun
 
 REASON_TAG = "quietspike.reason"
+STOPPED_TAG = "quietspike.stopped"
 
 
 class TrackedRun:
@@ -22,6 +23,7 @@ class TrackedRun:
 
     def __init__(self, spooled: SpooledRun) -> None:
         self._spooled = spooled
+        self.stopped = False
 
     def log_epoch(self, row: EpochRow) -> None:
         """All metrics of an epoch, in one request."""
@@ -35,6 +37,12 @@ class TrackedRun:
         """A file, as it is now."""
         self._spooled.add_file(path, folder)
 
+    def stop(self, epoch: int) -> None:
+        """End it as KILLED, since FINISHED is for full results; a tag names the epoch that it was stopped after."""
+        reason = f"stopped early after epoch {epoch}"
+        self._spooled.add("end", status="KILLED", tags={STOPPED_TAG: str(epoch), REASON_TAG: reason})
+        self.stopped = True
+
     def end(self, status: str, reason: str | None = None) -> None:
         """End it as FINISHED, FAILED or KILLED; a tag says why."""
         self._spooled.add("end", status=status, tags={} if reason is None else {REASON_TAG: reason})
@@ -42,7 +50,7 @@ class TrackedRun:
 
 @contextmanager
 def ending(run: TrackedRun) -> Iterator[None]:
-    """End a run as the block ends: FINISHED, FAILED with the reason, or KILLED by Ctrl-C."""
+    """End a run as the block ends: FINISHED, FAILED with the reason, or KILLED by Ctrl-C; not one that was stopped."""
     try:
         yield
     except Exception as error:
@@ -51,7 +59,8 @@ def ending(run: TrackedRun) -> Iterator[None]:
     except BaseException as error:
         run.end("KILLED", type(error).__name__)
         raise
-    run.end("FINISHED")
+    if not run.stopped:
+        run.end("FINISHED")
 
 
 def epoch_metrics(row: EpochRow) -> dict[str, float]:

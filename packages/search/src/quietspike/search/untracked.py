@@ -22,6 +22,9 @@ class SilentRun:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Nothing."""
 
+    def stop(self, epoch: int) -> None:
+        """Nothing."""
+
     def end(self, status: str, reason: str | None = None) -> None:
         """Nothing."""
 

@@ -26,6 +26,7 @@ try:
     from ray.exceptions import RayError, RayTaskError
     from ray.tune.search import Searcher
     from ray.tune.search.optuna import OptunaSearch
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ImportError(f'it needs Ray Tune: pip install "quietspike-search[ray]" ({error})') from error
 
@@ -51,7 +52,8 @@ class RayEngine:
     def search(self, job: Job, watch: Watch) -> None:
         """Run trials until the study has as many as asked for."""
         with cluster(job) as room:
-            run_tune(tune.with_parameters(_run_trial, job=job, folder=os.getcwd()), job, room, watch)
+            trainable = tune.with_parameters(_run_trial, job=job, folder=os.getcwd(), judge=_start_judge(job))
+            run_tune(trainable, job, room, watch)
 
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
@@ -216,7 +218,31 @@ def _show_nothing() -> None:
     pass
 
 
-def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
+class Judge:
+    """Answers ``SearchStudy.goes_on`` for workers that cannot reach the journal; runs where the driver does.
+
+    It keeps nothing of its own: one that was killed is replaced.
+    """
+
+    def __init__(self, job: Job, folder: str) -> None:
+        os.chdir(folder)
+        self._study = job.open_study()
+
+    def goes_on(self, claim: Claim, epoch: int, values: dict[str, float]) -> bool:
+        """Whether a trial goes on behind a rung."""
+        return self._study.goes_on(claim, epoch, values)
+
+
+def _start_judge(job: Job) -> Any:
+    """Its handle; ``None`` where no trial is ever stopped early."""
+    if not job.experiment.rungs:
+        return None
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Judge)
+    return remote.remote(job, os.getcwd())
+
+
+def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dict[str, Any]:
     claim = Claim(config["number"], Design.from_json(config["design"]))
     figures = job.experiment.search.goals.figures
     missing = missing_here(job, folder)
@@ -224,7 +250,7 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str) -> dict[str, Any]:
         return {**dict.fromkeys(figures, math.nan), "complaint": missing}
     prepare_worker(job.threads)
     try:
-        outcome = job.evaluate_claim(claim, worker=0)
+        outcome = job.evaluate_claim(claim, 0, lambda *question: bool(ray.get(judge.goes_on.remote(*question))))
     except QuietspikeError as error:
         return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
     shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}

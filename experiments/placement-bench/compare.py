@@ -1,0 +1,78 @@
+"""Compares samplers, with and without early stopping, on the table of every placement; trains nothing.
+
+    python experiments/placement-bench/compare.py --seeds 30 --workers 2
+
+The searches are kept in ``runs.jsonl.xz`` beside the tables that are made from them. Those that it holds are not
+simulated again, and those of other methods (``{"method": "supernet", "seed": 0, "points": [[epochs, hypervolume]]}``)
+are shown with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import lzma
+import time
+from pathlib import Path
+
+from quietspike.core.weights import write_whole
+from quietspike.search.comparing import Bench, Comparison, Method, Point, compare
+from quietspike.search.comparison_report import budget_table, write_comparison
+from quietspike.search.config import load_experiment
+
+HERE = Path(__file__).parent
+SAMPLERS = ("random", "grid", "tpe", "nsga2", "gp")
+WRITE_EVERY = 30.0
+
+
+def main() -> None:
+    """Simulate what is missing, then write the curves, the figure and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", nargs="?", type=Path, default=HERE / "digits.yaml")
+    parser.add_argument("--seeds", type=int, default=30, help="searches of each method")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS)
+    parser.add_argument("--output", type=Path, default=HERE / "comparison", help="folder")
+    options, overrides = parser.parse_known_args()
+    experiment = load_experiment(options.experiment, overrides)
+    bench = Bench.open(experiment)
+    path = options.output / "runs.jsonl.xz"
+    about = {"table": hashlib.sha256(experiment.search.table.read_bytes()).hexdigest()}
+    about["early_stopping"] = str(experiment.search.early_stopping)
+    runs = read_runs(path, about)
+    methods = [Method(sampler, early) for early in (False, True) for sampler in options.samplers]
+    written = begun = time.monotonic()
+    for method, seed, points in compare(bench, methods, options.seeds, options.workers, runs.keys()):
+        runs[method.name, seed] = points
+        print(f"{method.name}, seed {seed}: {len(points)} trainings to the end", flush=True)
+        if time.monotonic() - written > WRITE_EVERY:
+            write_runs(path, about, runs)
+            written = time.monotonic()
+    write_runs(path, about, runs)
+    names = list(dict.fromkeys(name for name, _ in sorted(runs, key=lambda run: (len(run[0]) > 8, run))))
+    comparison = Comparison(
+        bench.truth, {name: [runs[key] for key in sorted(runs) if key[0] == name] for name in names}
+    )
+    write_comparison(comparison, options.output)
+    print(f"{time.monotonic() - begun:.0f} s\n\n{budget_table(comparison)}")
+
+
+def read_runs(path: Path, about: dict[str, str]) -> dict[tuple[str, int], list[Point]]:
+    """Searches that were kept, if they are of the same table."""
+    if not path.exists():
+        return {}
+    header, *lines = map(json.loads, lzma.decompress(path.read_bytes()).splitlines())
+    if header != about:
+        raise SystemExit(f"{path}: was made from another table or early stopping; remove it to begin anew")
+    return {(line["method"], line["seed"]): [Point(*point) for point in line["points"]] for line in lines}
+
+
+def write_runs(path: Path, about: dict[str, str], runs: dict[tuple[str, int], list[Point]]) -> None:
+    """Keep searches."""
+    lines = [about, *({"method": name, "seed": seed, "points": runs[name, seed]} for name, seed in sorted(runs))]
+    write_whole(path, lzma.compress("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Does a supernet rank placements as trainings of their own do? Kendall's tau, for accuracy and spikes.
+
+    python experiments/placement-bench/supernet_ranking.py EXPERIMENT.yaml TRIALS.csv [--seeds 3] [--output FOLDER]
+        [--key value ...]
+
+TRIALS.csv is what a search of the same network and data leaves, or any table with the columns placement (JSON),
+accuracy and spikes; rows of one placement, as of several seeds, count with their mean, rows with a reason do not. One
+supernet is trained for each seed, kept in FOLDER and found there the next time. Prints a line for each seed and one for
+the mean over the seeds, and writes supernet_ranking.csv.
+"""
+
+import argparse
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from quietspike.core import Placement
+from quietspike.search.agreement import agreement
+from quietspike.search.config import load_experiment
+from quietspike.search.space import open_space
+from quietspike.search.supernet import SupernetTraining
+from quietspike.search.tables import write_csv
+
+FIGURES = ("accuracy", "spikes")
+
+
+def read_means(path):
+    """The mean of each figure, by placement."""
+    rows = defaultdict(list)
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if not row.get("reason"):
+                rows[Placement.from_json(row["placement"])].append([float(row[figure]) for figure in FIGURES])
+    return {placement: [math.fsum(column) / len(found) for column in zip(*found, strict=True)]
+            for placement, found in rows.items()}  # fmt: skip
+
+
+def score_all(experiment, folder, placements):
+    """The figures of each placement with the shared weights of one supernet."""
+    training = SupernetTraining(experiment, open_space(experiment), folder)
+    if not training.weights.exists():
+        training.run(lambda row: print(f"  epoch {row.epoch}: train accuracy {row.train_accuracy:.3f}", flush=True))
+    scorer = training.open_scorer()
+    shown = [scorer.score(placement) for placement in placements]
+    return [(evaluation.accuracy, evaluation.cost.spikes) for evaluation in shown]
+
+
+def main():
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, help="the search's YAML, or - for the embedded default")
+    parser.add_argument("trials", type=Path, nargs="+", help="CSV of trainings of their own")
+    parser.add_argument("--seeds", type=int, default=1, help="supernets")
+    parser.add_argument("--output", type=Path, default=Path("runs/supernet-ranking"))
+    options, overrides = parser.parse_known_args()
+    alone = {}
+    for path in options.trials:
+        alone.update(read_means(path))
+    placements = sorted(alone, key=lambda placement: placement.json)
+    theirs = list(zip(*(alone[placement] for placement in placements), strict=True))
+    yaml = None if str(options.experiment) == "-" else options.experiment
+    every = []
+    for seed in range(options.seeds):
+        experiment = load_experiment(yaml, [*overrides, "--search.strategy", "supernet", "--seed", str(seed)])
+        torch.set_num_threads(experiment.search.supernet.threads or experiment.search.threads)
+        every.append(score_all(experiment, options.output / experiment.folder.name, placements))
+        show(f"seed {seed}", zip(*every[-1], strict=True), theirs)
+    means = [tuple(math.fsum(column) / len(column) for column in zip(*found, strict=True))
+             for found in zip(*every, strict=True)]  # fmt: skip
+    show("mean of seeds", zip(*means, strict=True), theirs)
+    rows = [
+        {"placement": placement.json, **dict(zip(FIGURES, alone[placement], strict=True)),
+         **{f"shared_{figure}": value for figure, value in zip(FIGURES, mean, strict=True)}}
+        for placement, mean in zip(placements, means, strict=True)
+    ]  # fmt: skip
+    write_csv(options.output / "supernet_ranking.csv", rows)
+
+
+def show(name, ours, theirs):
+    """A line of both taus."""
+    taus = (f"{figure} {agreement(*pair)}" for figure, *pair in zip(FIGURES, ours, theirs, strict=True))
+    print(f"{name}: Kendall's tau of {', of '.join(taus)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

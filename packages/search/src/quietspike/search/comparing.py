@@ -1,0 +1,293 @@
+"""Samplers and early stopping compared on a table of every placement, without any training.
+
+A method is simulated by what users run: the study's own claims and rungs, in memory, one trial after another. Its
+budget is counted in epochs trained, those of stopped trials included; only what was trained to the end is on its front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quietspike.core import OptionError
+from quietspike.search.config import EarlyStopping, Experiment, Sampler
+from quietspike.search.design import Design
+from quietspike.search.pareto import hypervolume
+from quietspike.search.results import Outcome
+from quietspike.search.space import Space, open_space
+from quietspike.search.study import SearchStudy
+from quietspike.search.tabulation import Entry, Table, read_table
+
+EARLY = " + early stopping"
+"""What the names of methods end with that stop trials early."""
+
+
+class Method(NamedTuple):
+    """A way to search.
+
+    Args:
+        sampler: ``search.sampler``.
+        early: whether trials are stopped early, as the experiment's ``search.early_stopping`` or its default says.
+    """
+
+    sampler: Sampler
+    early: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.sampler}{EARLY if self.early else ''}"
+
+
+class Point(NamedTuple):
+    """Where a search was when one more training had run to its end.
+
+    Args:
+        spent: epochs trained so far.
+        area: hypervolume of all that had run to its end.
+    """
+
+    spent: int
+    area: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What every placement of a space gives: the means over a table's seeds.
+
+    Args:
+        curves: by design, the accuracy and costs after each epoch.
+        objective: the cost that is minimised.
+        epochs: of a training.
+    """
+
+    curves: Mapping[Design, Sequence[Mapping[str, float]]]
+    objective: str
+    epochs: int
+
+    @cached_property
+    def reference(self) -> tuple[float, float]:
+        """The worst accuracy and the worst cost of all placements."""
+        ends = [self.end(design) for design in self.curves]
+        return min(accuracy for accuracy, _ in ends), max(cost for _, cost in ends)
+
+    @cached_property
+    def area(self) -> float:
+        """The hypervolume of all placements."""
+        return hypervolume(map(self.end, self.curves), self.reference)
+
+    @property
+    def exhausting(self) -> int:
+        """Epochs that it takes to train everything."""
+        return len(self.curves) * self.epochs
+
+    def end(self, design: Design) -> tuple[float, float]:
+        """Accuracy and cost after the last epoch."""
+        last = self.curves[design][-1]
+        return last["accuracy"], last[self.objective]
+
+
+def find_truth(table: Table, experiment: Experiment, space: Space) -> Truth:
+    """The means of a table over what has several seeds.
+
+    Raises:
+        OptionError: if the table does not hold every placement of the space, or one of them failed.
+    """
+    designs = list(space.shuffled(0, int(space.size)))
+    curves = {}
+    for design in designs:
+        entries = [entry for entry in table.of(design.placement).values() if entry.outcome.reason is None]
+        if entries:
+            curves[design] = _mean_curve(entries)
+    if len(curves) < len(designs):
+        raise OptionError(f"search.table: {experiment.search.table}: holds {len(curves)} of {len(designs)} placements")
+    return Truth(curves, experiment.search.objective, experiment.train.epochs)
+
+
+def _mean_curve(entries: Sequence[Entry]) -> list[dict[str, float]]:
+    """Accuracy and costs after each epoch, means over seeds."""
+    names = ("accuracy", *entries[0].outcome.totals)
+    curves = [entry.outcome.curve for entry in entries]
+    return [
+        {name: float(np.mean([curve[name][epoch] for curve in curves])) for name in names}
+        for epoch in range(entries[0].epochs)
+    ]
+
+
+def simulate(truth: Truth, experiment: Experiment, space: Space) -> list[Point]:
+    """One search, up to where it has found all there is, or tried everything; one point for each training that ended.
+
+    Args:
+        truth: what trainings give.
+        experiment: sampler, seed and early stopping.
+        space: what is searched.
+    """
+    study = SearchStudy(experiment, space, None)
+    points: list[Point] = []
+    found: list[tuple[float, float]] = []
+    spent, area = 0, 0.0
+    while (claim := study.claim()) is not None:
+        curve = truth.curves[claim.design]
+        trained = next(
+            (epoch for epoch in experiment.rungs if not study.goes_on(claim, epoch, curve[epoch - 1])), truth.epochs
+        )
+        spent += trained
+        values = curve[trained - 1]
+        totals = {name: value for name, value in values.items() if name != "accuracy"}
+        stopped = trained if trained < truth.epochs else None
+        study.finish(claim, Outcome(values["accuracy"], totals, stopped=stopped))
+        if stopped is None:
+            found.append(truth.end(claim.design))
+            area = max(area, hypervolume(found, truth.reference))
+            points.append(Point(spent, area))
+            if area >= truth.area * (1 - 1e-12):
+                break
+    return [*points, Point(max(spent, 1), area)]
+
+
+def follow(truth: Truth, designs: Iterable[Design], spent: int = 0) -> list[Point]:
+    """A search that trains designs to the end in a given order, as those that a supernet put forward.
+
+    Args:
+        truth: what trainings give.
+        designs: the first to be trained first.
+        spent: epochs that it took to find the order.
+    """
+    points: list[Point] = []
+    found: list[tuple[float, float]] = []
+    for design in dict.fromkeys(designs):
+        spent += truth.epochs
+        found.append(truth.end(design))
+        points.append(Point(spent, hypervolume(found, truth.reference)))
+    return points
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What methods found, by their budget.
+
+    Args:
+        truth: of the space.
+        runs: by the name of a method, its searches.
+    """
+
+    truth: Truth
+    runs: Mapping[str, Sequence[Sequence[Point]]]
+
+    def shares(self, name: str, budgets: Sequence[float]) -> NDArray[np.float64]:
+        """The share of the whole hypervolume that each search had found by each budget, in epochs.
+
+        Shape:
+            [searches, budgets].
+        """
+        return np.array(
+            [[_area_by(points, budget) / self.truth.area for budget in budgets] for points in self.runs[name]]
+        )
+
+    def budgets(self, name: str, share: float) -> NDArray[np.float64]:
+        """The epochs that each search took to find a share of the hypervolume; infinite where it never did.
+
+        Shape:
+            [searches].
+        """
+        wanted = share * self.truth.area * (1 - 1e-12)
+        return np.array(
+            [next((float(p.spent) for p in points if p.area >= wanted), math.inf) for points in self.runs[name]]
+        )
+
+    def regrets(self, name: str) -> NDArray[np.float64]:
+        """The share of the hypervolume that each search had not found at its end.
+
+        Shape:
+            [searches].
+        """
+        return np.array([1 - points[-1].area / self.truth.area for points in self.runs[name]])
+
+
+def _area_by(points: Sequence[Point], budget: float) -> float:
+    return max((point.area for point in points if point.spent <= budget), default=0.0)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An experiment whose whole truth is known.
+
+    Args:
+        experiment: what is searched.
+        space: of the experiment.
+        truth: what each placement gives.
+    """
+
+    experiment: Experiment
+    space: Space
+    truth: Truth
+
+    @classmethod
+    def open(cls, experiment: Experiment) -> Bench:
+        """From ``search.table``.
+
+        Raises:
+            QuietspikeError: if there is none, or it does not hold every placement of the space.
+        """
+        path = experiment.search.table
+        if path is None:
+            raise OptionError("search.table: missing; it names the table to compare on")
+        space, table = open_space(experiment), read_table(path)
+        table.check_part(experiment, space, path)
+        return cls(experiment, space, find_truth(table, experiment, space))
+
+    def simulate(self, method: Method, seed: int) -> list[Point]:
+        """One search by a method."""
+        own = self.experiment.search
+        early = (own.early_stopping or EarlyStopping()) if method.early else None
+        changed = {
+            "sampler": method.sampler,
+            "early_stopping": early,
+            "uniform_first": False,
+            "trials": self.space.size,
+        }
+        search = own.model_copy(update=changed)
+        return simulate(self.truth, self.experiment.model_copy(update={"seed": seed, "search": search}), self.space)
+
+
+def compare(
+    bench: Bench, methods: Sequence[Method], seeds: int, workers: int = 1, done: Container[tuple[str, int]] = ()
+) -> Iterator[tuple[Method, int, list[Point]]]:
+    """Simulate each method with each seed; no method gets the uniform placements as a start.
+
+    Args:
+        bench: what is searched, and what trainings give.
+        methods: what is compared.
+        seeds: searches of each method.
+        workers: processes.
+        done: names of methods and seeds that are left out.
+
+    Yields:
+        Method, seed and search, seed by seed.
+    """
+    tasks = [(method, seed) for seed in range(seeds) for method in methods if (method.name, seed) not in done]
+    with ProcessPoolExecutor(workers, get_context("spawn"), _take, (bench,)) as pool:
+        for (method, seed), points in zip(tasks, pool.map(_simulate_taken, tasks), strict=True):
+            yield method, seed, points
+
+
+_taken: list[Bench] = []
+"""What a process of ``compare`` was handed."""
+
+
+def _take(bench: Bench) -> None:
+    torch.set_num_threads(1)
+    _taken.append(bench)
+
+
+def _simulate_taken(task: tuple[Method, int]) -> list[Point]:
+    return _taken[-1].simulate(*task)

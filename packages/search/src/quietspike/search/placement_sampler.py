@@ -1,0 +1,171 @@
+"""A sampler that learns at which site which dimension of attention costs and gives what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+
+from quietspike.search.aspects import Map
+from quietspike.search.design import Design
+from quietspike.search.gaussian import GaussianProcess
+from quietspike.search.improvement import expect_improvement
+
+Array = NDArray[np.float64]
+
+START = 8
+"""Trainings to the end of designs at random, before the first design that follows from others."""
+
+LEAST_ERROR = 0.01
+"""What is added to errors before their logarithm: one in a hundred and none are not far apart."""
+
+LEAST_COST = 1e-9
+"""A cost below it, as that of a network that never spikes, is not told from it."""
+
+
+class PlacementSampler(BaseSampler):
+    """Asks for the design that is expected to add most to the front's hypervolume.
+
+    Gaussian processes predict the error (its logarithm), each cost (likewise), and by how much each constraint is
+    violated, from which dimensions each site's attention weighs (``aspects.py``). Values that were expected of trials
+    that were stopped early may be noisier than others; how much is learned. All designs are looked at, of a large space
+    some at random and those that differ from the best in one parameter.
+
+    Args:
+        designs: of the space.
+        design_of: of a trial that has all its parameters.
+        seed: of what is drawn at random.
+
+    Source:
+        Bayesian optimisation by expected hypervolume improvement, as in Emmerich et al. 2016 (``improvement.py``), with
+        the kernel of Oh et al. 2019 (``gaussian.py``); constraints by the probability that they hold, as in Gardner et
+        al. 2014, Bayesian Optimization with Inequality Constraints, eq. 5. Differs: where other trials run, the gain of
+        a design is less by its correlation with each of theirs.
+    """
+
+    def __init__(self, designs: Map, design_of: Callable[[FrozenTrial], Design], seed: int) -> None:
+        self._map = designs
+        self._design_of = design_of
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters of the space."""
+        return self._map.space.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The parameters of the design to try next."""
+        generator = np.random.default_rng(self._seed)
+        others = [t for t in study.get_trials(deepcopy=False) if t.params.keys() >= search_space.keys()]
+        tried = {self._design_of(other) for other in others}
+        known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs]
+        ended = np.array([not _is_stopped(one) for one in known], dtype=bool)
+        if ended.sum() < START:
+            left = [design for design in self._map.designs if design not in tried] or self._map.designs
+            return self._map.space.params(left[generator.integers(len(left))])
+        values = _rising(np.array([one.values for one in known]), study.directions)
+        good = np.array([all(bound <= 0 for bound in one.constraints.values()) for one in known])
+        designs = [self._design_of(one) for one in known]
+        best = [design for design, own in zip(designs, values, strict=True) if _is_foremost(own, values[good])]
+        asked = self._candidates(tried, best, generator) or self._map.designs
+        running = [self._design_of(t) for t in others if t.state == TrialState.RUNNING and t.number != trial.number]
+        models = _Models(self._map, designs, (~ended).astype(int), asked, running)
+        gain = models.feasibility([one.constraints for one in known])
+        if (good & ended).any():
+            means, deviations = models.predict(values)
+            reference = values.min(axis=0)
+            gain = gain * expect_improvement(means, deviations, values[good & ended], reference, self._seed)
+        return self._map.space.params(asked[int(np.argmax(gain * models.apart()))])
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Never asked for: all parameters are sampled together."""
+        raise NotImplementedError(f"{param_name} is no parameter of the space")
+
+    def _candidates(self, tried: set[Design], best: Sequence[Design], generator: np.random.Generator) -> list[Design]:
+        asked = self._map.designs
+        if self._map.space.size > len(asked):
+            asked = [*asked, *(near for design in best for near in self._map.neighbours(design, generator))]
+        return [design for design in dict.fromkeys(asked) if design not in tried]
+
+
+class _Models:
+    """What the known designs say of those that are asked for.
+
+    Args:
+        designs: of the space.
+        known: whose values are known.
+        groups: of the known, as in ``GaussianProcess.fit``.
+        asked: whose values are asked for.
+        running: whose values will be known soon.
+    """
+
+    def __init__(
+        self,
+        designs: Map,
+        known: Sequence[Design],
+        groups: NDArray[np.intp],
+        asked: Sequence[Design],
+        running: Sequence[Design],
+    ) -> None:
+        places, others = designs.locate(known), designs.locate(asked)
+        self._within = designs.distances(places, places)
+        self._across = designs.distances(others, places)
+        self._running = designs.distances(others, designs.locate(running))
+        self._groups = groups
+        self._processes: list[GaussianProcess] = []
+
+    def predict(self, values: Array) -> tuple[Array, Array]:
+        """Means and deviations, [M, objectives], from values, [N, objectives]."""
+        predicted = [self._predict_one(column) for column in values.T]
+        means, deviations = zip(*predicted, strict=True)
+        return np.stack(means, axis=1), np.stack(deviations, axis=1)
+
+    def feasibility(self, violations: Sequence[Mapping[str, float]]) -> Array:
+        """The probability that all constraints hold, [M]."""
+        probability = np.ones(self._across.shape[1])
+        for name in violations[0]:
+            mean, deviation = self._predict_one(np.array([one[name] for one in violations]))
+            probability = probability * ndtr(-mean / deviation)
+        return probability
+
+    def apart(self) -> Array:
+        """Which share of a design's gain is not to be expected of those that run already, [M]."""
+        share = np.ones(self._across.shape[1])
+        for process in self._processes:
+            share = share * (1 - process.correlations(self._running)).prod(axis=1)
+        return share
+
+    def _predict_one(self, values: Array) -> tuple[Array, Array]:
+        process = GaussianProcess.fit(self._within, values, self._groups)
+        self._processes.append(process)
+        return process.predict(self._across)
+
+
+def _rising(values: Array, directions: Sequence[StudyDirection]) -> Array:
+    """Objectives of which more is better, in logarithms: of the error where it is the accuracy, and of costs."""
+    columns = [
+        -np.log(np.maximum(1 - column, 0) + LEAST_ERROR)
+        if direction == StudyDirection.MAXIMIZE
+        else -np.log(np.maximum(column, LEAST_COST))
+        for column, direction in zip(values.T, directions, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _is_foremost(own: Array, others: Array) -> bool:
+    """Whether no other is better in one objective and no worse in the rest."""
+    return not bool(np.any(np.all(others >= own, axis=1) & np.any(others > own, axis=1)))
+
+
+def _is_stopped(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("outcome", {}).get("stopped") is not None

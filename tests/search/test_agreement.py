@@ -1,0 +1,48 @@
+"""Kendall's tau by hand and by its definition, and an interval that covers what it should."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quietspike.search.agreement import agreement
+
+FIGURES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=12)
+
+
+def by_definition(pairs):
+    """tau-b: concordant less discordant pairs, over the geometric mean of the pairs that are no ties."""
+    signs = [((a > c) - (a < c), (b > d) - (b < d)) for (a, b), (c, d) in itertools.combinations(pairs, 2)]
+    free = math.sqrt(sum(one != 0 for one, _ in signs) * sum(other != 0 for _, other in signs))
+    return sum(one * other for one, other in signs) / free if free else math.nan
+
+
+@given(FIGURES)
+def test_it_is_tau_b(pairs):
+    found = agreement(*zip(*pairs, strict=True), resamples=1)
+    assert found.tau == pytest.approx(by_definition(pairs), nan_ok=True)
+
+
+def test_equal_and_reversed_orders_are_certain():
+    assert str(agreement([1, 2, 3, 4], [10, 20, 30, 50])).startswith("1.000 [1.000, 1.000]")
+    assert agreement([1, 2, 3, 4], [4, 3, 2, 1]).high == -1
+
+
+def test_the_interval_narrows_with_more_placements_and_is_the_same_each_time():
+    rising = [float(n) for n in range(80)]
+    noisy = [n + 25 * math.sin(7 * n) for n in range(80)]
+    few, many = agreement(rising[:15], noisy[:15]), agreement(rising, noisy)
+    assert many.low < many.tau < many.high
+    assert many.high - many.low < few.high - few.low
+    assert agreement(rising, noisy) == many
+    assert agreement(rising, noisy, level=0.5).high < many.high
+
+
+def test_lists_that_cannot_be_compared_are_refused():
+    with pytest.raises(ValueError, match="not of 3 and 2"):
+        agreement([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="not of 1 and 1"):
+        agreement([1], [1])
+    assert math.isnan(agreement([1, 1], [2, 2]).low)
