@@ -3,7 +3,8 @@
     python benchmarks/ray_scaling.py --real 1 2 --asleep 16 32 64
 
 With real trainings (tiny ones) the workers are the limit. Where a trial only sleeps for a second, and its worker does
-not import torch, it is the driver: its time a trial is measured by parts, over what ended after each worker's first.
+not import torch, it is the driver: its time a trial is measured by parts, from the moment at which all workers have
+begun; until then the first trial of each waits.
 """
 
 from __future__ import annotations
@@ -46,28 +47,38 @@ TOTALS = ("spikes", "energy", "synaptic_operations", "parameters")
 
 
 class Clock:
-    """What the driver spends where, from the moment at which every worker has begun."""
+    """What the driver spends where, from the moment at which every worker has begun.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: how many there are.
+        gate: a folder in which each worker leaves a file named for its process, and waits for one named ``go``.
+    """
+
+    def __init__(self, workers: int, gate: Path) -> None:
         self.workers = workers
+        self.gate = gate
         self.spent: Counter[str] = Counter()
-        self.begun = 0
+        self.processes: set[int] = set()
         self.ended = 0
         self.since: tuple[float, float, int] | None = None
         self.until = (0.0, 0.0, 0)
+        gate.mkdir()
 
-    def note_begin(self) -> None:
-        """A claim was made."""
-        self.begun += 1
-
-    def note_end(self) -> None:
-        """A trial has ended; the first of each worker does not count."""
-        self.ended += 1
-        now = (time.perf_counter(), time.process_time(), self.ended)
-        if self.since is None and self.ended >= self.workers:
-            self.since = now
+    def look(self) -> None:
+        """Let the workers go on, once all are there."""
+        if self.since is None and len(list(self.gate.iterdir())) >= self.workers:
             self.spent.clear()
-        self.until = now
+            self.since = self._now()
+            (self.gate / "go").touch()
+
+    def note_end(self, process: int) -> None:
+        """A trial has ended, in this process."""
+        self.ended += 1
+        self.processes.add(process)
+        self.until = self._now()
+
+    def _now(self) -> tuple[float, float, int]:
+        return time.perf_counter(), time.process_time(), self.ended
 
     @property
     def figures(self) -> tuple[float, float, int]:
@@ -76,12 +87,26 @@ class Clock:
         return wall, cpu, int(trials)
 
 
-def sleeper(config: dict[str, object]) -> dict[str, object]:
+def wait_for_all(gate: Path) -> None:
+    """What a worker does before its first trial."""
+    (gate / str(os.getpid())).touch()
+    while not (gate / "go").exists():
+        time.sleep(0.1)
+
+
+def sleeper(config: dict[str, object], gate: Path) -> dict[str, object]:
     """A trial without a network: what a worker of the cluster gives back after a second."""
+    wait_for_all(gate)
     time.sleep(1.0)
     totals = dict.fromkeys(TOTALS, float(config["number"]))
     outcome = {"accuracy": 0.5, "totals": totals, "rates": {}, "seconds": 1.0, "reason": None}
     return {"accuracy": 0.5, "spikes": totals["spikes"], "outcome": json.dumps(outcome)}
+
+
+def trained(config: dict[str, object], gate: Path, job: Job, folder: str) -> dict[str, object]:
+    """The engine's own trial."""
+    wait_for_all(gate)
+    return _run_trial(config, job, folder)
 
 
 @contextmanager
@@ -100,9 +125,9 @@ def watched(clock: Clock):
 
         return call
 
-    def completed(self, *args, **options):
-        complete(self, *args, **options)
-        clock.note_end()
+    def completed(self, trial_id, result=None, error=False):
+        complete(self, trial_id, result, error)
+        clock.note_end((result or {}).get("pid", 0))
 
     for name, (owner, method) in PARTS.items():
         setattr(owner, method, timed(name))
@@ -115,10 +140,10 @@ def watched(clock: Clock):
         PlacementSearch.on_trial_complete = complete
 
 
-def measure(experiment: Experiment, trainable, logged: bool) -> Clock:
+def measure(experiment: Experiment, asleep: bool) -> Clock:
     """Run a search on this machine's Ray, as many workers as it says."""
-    clock = Clock(experiment.search.workers)
     experiment.folder.mkdir(parents=True)
+    clock = Clock(experiment.search.workers, experiment.folder / "gate")
     job = Job(experiment, open_space(experiment), open_tracker(experiment, {}))
     end = PlacementSearch.on_trial_complete
 
@@ -128,11 +153,15 @@ def measure(experiment: Experiment, trainable, logged: bool) -> Clock:
             run.log_metrics(dict.fromkeys(TOTALS, 1.0), step=1)
         end(self, trial_id, result, error)
 
-    if logged:
+    if asleep:
         PlacementSearch.on_trial_complete = log
     try:
         with watched(clock), cluster(job) as room, sending(job.tracker.sender()):
-            run_tune(trainable(job), job, room, lambda: None)
+            gate = clock.gate.resolve()
+            trial = tune.with_parameters(sleeper, gate=gate)
+            if not asleep:
+                trial = tune.with_parameters(trained, gate=gate, job=job, folder=os.getcwd())
+            run_tune(trial, job, room, clock.look)
     finally:
         PlacementSearch.on_trial_complete = end
     return clock
@@ -144,7 +173,11 @@ def report(name: str, clock: Clock) -> None:
     rest = cpu - sum(clock.spent.values())
     parts = {**clock.spent, "Tune and Ray": rest}
     shown = ", ".join(f"{part} {1000 * seconds / trials:.1f}" for part, seconds in parts.items())
-    print(f"| {name} | {60 * trials / wall:.0f} | {1000 * cpu / trials:.1f} | {cpu / wall:.0%} | {shown} |", flush=True)
+    again = len(clock.processes) - clock.workers
+    print(
+        f"| {name} | {60 * trials / wall:.0f} | {1000 * cpu / trials:.1f} | {cpu / wall:.0%} | {again} | {shown} |",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -155,7 +188,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="trials for each worker")
     options = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print("| workers | trials a minute | driver's CPU ms a trial | of one core | of which |\n|---|---|---|---|---|")
+    print("| workers | trials a minute | driver's CPU ms a trial | of one core | begun again | of which |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for kind, counts in (("real", options.real), ("asleep", options.asleep)):
             for workers in counts:
@@ -163,17 +197,9 @@ def main() -> None:
                 output = str(Path(folder) / f"{kind}{workers}")
                 data = {**EXPERIMENT, "output": output, "search": {**EXPERIMENT["search"], **shape}}
                 experiment = check_experiment(data)
-                if kind == "real":
-                    clock = measure(experiment, real_trial, logged=False)
-                else:
-                    clock = measure(experiment, lambda job: sleeper, logged=True)
+                clock = measure(experiment, kind == "asleep")
                 report(f"{workers}, {kind}", clock)
     print(f"load after: {os.getloadavg()[0]:.1f}")
-
-
-def real_trial(job: Job):
-    """The engine's own."""
-    return tune.with_parameters(_run_trial, job=job, folder=os.getcwd())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python experiments/faults/kills.py --kills 100
 
-Each kill is a SIGKILL, to the worker or to the driver, most of them within the first half second of a training; a
+Each kill is a SIGKILL, to the worker or to the driver, most of them within the first seconds of a training; a
 killed driver is started again by the same command. A placement that loses three workers is given up by design, so that
 the third kill of one placement goes to the driver.
 """
@@ -37,6 +37,9 @@ EXPERIMENT = {
     "search": {"sampler": "nsga2", "workers": 1, "population": 8, "candidates": ["none", "ta", "ca", "csa"]},
     "confirm": {"seeds": 0},
 }
+LONGEST = 3.0
+"""Seconds, at most, from the begin of a training to a kill."""
+
 MORE = 10
 """Trials that are added where a search has ended before all its kills."""
 
@@ -131,7 +134,7 @@ def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter
             time.sleep(draw.uniform(0, 10))
         else:
             victim.await_training()
-            time.sleep(draw.uniform(0, 0.5))
+            time.sleep(draw.uniform(0, LONGEST))
         if victim.driver.poll() is not None:
             continue
         running = [trial for trial in victim.all_trials() if trial.state == TrialState.RUNNING]

@@ -83,7 +83,7 @@ def test_random_claims_do_not_depend_on_constraints(study_of):
     assert bounded == share_below(study_of("free", sampler="random"))
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2", "gp"])
 def test_the_front_is_optunas_own_of_constrained_trials(study_of, sampler):
     bounds = [f"spikes <= {BOUND:.0f}", "accuracy >= 0.55"]
     study = study_of("one", sampler=sampler, constraints=bounds, trials=40)

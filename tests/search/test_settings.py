@@ -257,7 +257,7 @@ def claim_all(study):
     return claimed
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2", "gp"])
 def test_each_sampler_tries_designs_of_the_space_without_repetition(study_of, sampler):
     study = study_of("one", sampler=sampler)
     claimed = claim_all(study)
@@ -268,7 +268,7 @@ def test_each_sampler_tries_designs_of_the_space_without_repetition(study_of, sa
     assert {design.placement for design in claimed[:2]} == {start.placement for start in study.space.first()}
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "gp"])
 def test_an_interrupted_search_goes_on_to_the_same_designs(study_of, sampler):
     undisturbed = claim_all(study_of("whole", sampler=sampler, trials=14))
     for number in range(14):
@@ -283,7 +283,7 @@ def test_an_interrupted_search_goes_on_to_the_same_designs(study_of, sampler):
     assert [trial.design for trial in study.results()] == undisturbed
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2", "gp"])
 def test_a_small_space_is_exhausted(study_of, sampler):
     settings = {key: CONDITIONAL[key] for key in ("neuron.name", "neuron.decay")}
     claimed = claim_all(study_of("small", settings, sampler=sampler, trials=99, sites=["block1.current"]))
@@ -295,7 +295,7 @@ def test_ranges_are_searched_by_every_sampler_that_can(study_of):
         "train.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
         "train.batch_size": {"low": 8, "high": 32},
     }
-    for sampler in ("random", "tpe", "nsga2"):
+    for sampler in ("random", "tpe", "nsga2", "gp"):
         claimed = claim_all(study_of(sampler, settings, sampler=sampler, trials=12))
         values = [design.settings for design in claimed]
         assert all(1e-4 <= v["train.learning_rate"] <= 0.1 and 8 <= v["train.batch_size"] <= 32 for v in values)

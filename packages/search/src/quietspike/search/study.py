@@ -45,9 +45,6 @@ REPEATS_IN_A_ROW = 5
 CROSSING = ("nsga2", "gp")
 """Samplers that look at whole trials: each must have a value for all that is searched, also where it does not count."""
 
-BREEDING = ("nsga2",)
-"""Samplers whose generations repeated suggestions are part of; others would believe them the more, and the slower."""
-
 PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
 
@@ -59,7 +56,7 @@ class SearchStudy:
 
     A trial's user attributes say what Optuna has no state for: ``worker`` (who claimed it), ``outcome``, ``lost`` (its
     worker ``died``, or the whole search was ``interrupted``; the placement is claimed again), ``repeats`` (the number
-    of an earlier trial of the same placement, whose values it may be given), ``rung-3`` (what it had after epoch 3, and
+    of an earlier trial of the same placement, whose values it was given), ``rung-3`` (what it had after epoch 3, and
     whether it went on).
 
     Args:
@@ -109,11 +106,8 @@ class SearchStudy:
                     trial.set_user_attr("worker", who_am_i())
                     return Claim(trial.number, design)
                 trial.set_user_attr("repeats", earlier.number)
-                if self.experiment.search.sampler in BREEDING:
-                    self._bound(trial, earlier.constraints)
-                    self._tell(trial.number, earlier.values)
-                else:
-                    self._tell(trial.number, None)
+                self._bound(trial, earlier.constraints)
+                self._tell(trial.number, earlier.values)
 
     def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial goes on behind an epoch, by what had reached the same rung before it.

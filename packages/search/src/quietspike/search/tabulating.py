@@ -129,6 +129,7 @@ class _Work:
                     if len(waiting) == before:
                         raise QuietspikeError(f"{before} trainings have not ended; the same command goes on")
             finally:
+                self._collect(waiting)  # what has ended since the last look
                 write_table(self._path, self.table)
 
     def _collect(self, waiting: Sequence[Task]) -> list[Entry]:
