@@ -148,3 +148,42 @@ def _confirmation(uniform, accuracies, spikes, *, placement=None, found=False, f
     outcomes = [_outcome(accuracy, cost) for accuracy, cost in zip(accuracies, spikes, strict=True)]
     numbered = dict(zip(seeds or range(1, len(outcomes) + 1), outcomes, strict=True))
     return Confirmation(Design(Placement(chosen)), numbered, uniform, found, failures or {})
+
+
+@pytest.fixture
+def made_up_table():
+    """``made_up_table(experiment, seeds=1)``: writes ``search.table``, of figures that were made up.
+
+    Accuracy and spikes follow from how many letters the names of a placement's attention have, and where.
+    """
+    return _made_up_table
+
+
+def _made_up_table(experiment, seeds=1, noise=0.01):
+    from quietspike.search.results import Outcome
+    from quietspike.search.space import open_space
+    from quietspike.search.tabulation import Entry, Table, write_table
+
+    space, entries = open_space(experiment), []
+    for index, design in enumerate(space.shuffled(0, int(space.size))):
+        weights = [len(label) * (site + 1) for site, label in enumerate(space.labels(design).values())]
+        weight = sum(weights)
+        for seed in range(experiment.seed, experiment.seed + seeds):
+            shake = noise * ((index * 7919 + seed * 104729) % 101 / 50 - 1)
+            accuracy = [
+                min(1.0, 0.3 + 0.5 * weight / (weight + 20) + 0.02 * epoch + shake)
+                for epoch in range(experiment.train.epochs)
+            ]
+            spikes = [
+                1e4 / (1 + 0.1 * sum(weights[::2])) * (1 + 0.1 / (epoch + 1) + shake) for epoch in range(len(accuracy))
+            ]
+            curve = {"accuracy": accuracy, "spikes": spikes, "energy": [s / 1e4 for s in spikes]}
+            curve |= {"synaptic_operations": [50 * s for s in spikes], "parameters": [100.0] * len(spikes)}
+            curve |= {"firing_rate/block1": [s / 1e5 for s in spikes], "seconds": [1.0] * len(spikes)}
+            totals = {name: 1.01 * values[-1] for name, values in curve.items() if name not in NO_TOTALS}
+            outcome = Outcome(accuracy[-1] - 0.01, totals, {"block1": 0.25}, float(len(spikes)), curve=curve)
+            entries.append(Entry(design.placement, seed, outcome))
+    write_table(experiment.search.table, Table.empty(experiment, space).with_entries(entries, {"made": "up"}))
+
+
+NO_TOTALS = ("accuracy", "firing_rate/block1", "seconds")

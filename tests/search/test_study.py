@@ -20,7 +20,7 @@ from quietspike.search.results import Outcome
 from quietspike.search.space import open_space
 from quietspike.search.study import SearchStudy
 
-SAMPLERS = ("random", "grid", "tpe", "nsga2")
+SAMPLERS = ("random", "grid", "tpe", "nsga2", "gp")
 
 CLAIM_ALL = """
 import sys, time

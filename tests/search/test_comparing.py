@@ -1,0 +1,189 @@
+"""Samplers compared on tables that were made up: what is counted, by hand, and that it is what a search would do."""
+
+import json
+import lzma
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quietspike.core import OptionError, Placement
+from quietspike.search import aspects
+from quietspike.search.comparing import Bench, Comparison, Method, Point, Truth, compare, follow, simulate
+from quietspike.search.comparison_report import budget_table, write_comparison
+from quietspike.search.config import check_experiment
+from quietspike.search.design import Design
+from quietspike.search.pareto import hypervolume
+from quietspike.search.results import Outcome
+from quietspike.search.study import SearchStudy
+from quietspike.search.tabulation import read_table, write_table
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "placement-bench" / "compare.py"
+SHAPE = {
+    "train": {"epochs": 9},
+    "search": {"sites": ["block*.current"], "trials": 27, "population": 4, "uniform_first": False},
+}
+
+
+def by_hand(*points, epochs=3):
+    """A truth of so many designs, each (accuracy, spikes) at its end."""
+    designs = [Design(Placement({"block1.current": {"name": "ta", "temporal_reduction": n + 1}})) for n in range(9)]
+    curves = {
+        design: [{"accuracy": accuracy * (e + 1) / epochs, "spikes": spikes} for e in range(epochs)]
+        for design, (accuracy, spikes) in zip(designs, points, strict=False)
+    }
+    return Truth(curves, "spikes", epochs), list(curves)
+
+
+@pytest.fixture
+def bench(tiny_experiment, made_up_table, tmp_path):
+    experiment = tiny_experiment(**{**SHAPE, "search": {**SHAPE["search"], "table": str(tmp_path / "t.jsonl.xz")}})
+    made_up_table(experiment, seeds=2)
+    return Bench.open(experiment)
+
+
+def test_the_hypervolume_is_between_the_worst_of_each():
+    truth, designs = by_hand((0.5, 1000.0), (0.9, 100.0), (0.7, 10.0))
+    assert truth.reference == (0.5, 1000.0)
+    assert truth.area == pytest.approx(0.4 * 1 + 0.2 * 1)
+    assert truth.exhausting == 9
+    assert truth.end(designs[1]) == (0.9, 100.0)
+
+
+def test_an_order_of_designs_is_followed_by_their_ends():
+    truth, designs = by_hand((0.5, 1000.0), (0.9, 100.0), (0.7, 10.0))
+    points = follow(truth, [designs[1], designs[1], designs[2], designs[0]], spent=7)
+    assert points == [Point(10, pytest.approx(0.4)), Point(13, pytest.approx(0.6)), Point(16, pytest.approx(0.6))]
+
+
+def test_budgets_shares_and_regrets_by_hand():
+    truth, _ = by_hand((0.5, 1000.0), (0.9, 100.0), (0.7, 10.0))
+    runs = [[Point(3, 0.3), Point(6, 0.6)], [Point(3, 0.1), Point(9, 0.5), Point(9, 0.5)]]
+    comparison = Comparison(truth, {"one": runs})
+    np.testing.assert_allclose(comparison.budgets("one", 0.5), [3, 9])
+    np.testing.assert_allclose(comparison.budgets("one", 0.99), [6, math.inf])
+    np.testing.assert_allclose(comparison.regrets("one"), [0, 1 / 6], atol=1e-12)
+    np.testing.assert_allclose(comparison.shares("one", [2, 3, 8, 9]), [[0, 0.5, 1, 1], [0, 1 / 6, 1 / 6, 5 / 6]])
+    assert "| one | 2 | 66.7 % (66.7 % – never) |" in budget_table(comparison)
+
+
+def test_a_truth_is_the_mean_over_a_tables_seeds(bench):
+    table = read_table(bench.experiment.search.table)
+    for design in random.Random(0).sample(sorted(bench.truth.curves, key=lambda d: d.json), 5):
+        entries = table.of(design.placement)
+        assert sorted(entries) == [0, 1]
+        for epoch in (1, 9):
+            expected = np.mean([entry.outcome.curve["spikes"][epoch - 1] for entry in entries.values()])
+            assert bench.truth.curves[design][epoch - 1]["spikes"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "nsga2", "gp"])
+def test_a_search_that_never_stops_finds_everything(bench, sampler):
+    points = bench.simulate(Method(sampler), seed=1)
+    assert points[-1].area == pytest.approx(bench.truth.area)
+    assert [point.spent for point in points[:-1]] == [9 * (n + 1) for n in range(len(points) - 1)]
+    assert [p.area for p in points] == sorted(p.area for p in points)
+
+
+def test_stopped_trials_cost_their_epochs_and_give_nothing(bench):
+    points = bench.simulate(Method("random", early=True), seed=1)
+    assert points[-1].spent < bench.truth.exhausting / 2
+    trained = [Point(0, 0.0), *points[:-1]]
+    assert all(later.spent - earlier.spent >= 9 for earlier, later in zip(trained, points[:-1], strict=False))
+    assert any((later.spent - earlier.spent) % 9 for earlier, later in zip(trained, points[:-1], strict=False))
+
+
+@pytest.mark.parametrize(("sampler", "early"), [("nsga2", False), ("gp", True), ("tpe", True)])
+def test_it_claims_what_a_search_with_a_journal_does(bench, tmp_path, sampler, early):
+    options = {"sampler": sampler, "early_stopping": {"min_epochs": 1, "reduction": 3} if early else None}
+    data = bench.experiment.data
+    experiment = check_experiment({**data, "seed": 3, "search": {**data["search"], **options}})
+    claimed = []
+    for folder in (None, tmp_path):
+        study = SearchStudy(experiment, bench.space, folder)
+        claimed.append([])
+        while (claim := study.claim()) is not None:
+            curve = bench.truth.curves[claim.design]
+            ended = next((e for e in experiment.rungs if not study.goes_on(claim, e, curve[e - 1])), 9)
+            values = curve[ended - 1]
+            totals = {name: value for name, value in values.items() if name != "accuracy"}
+            study.finish(claim, Outcome(values["accuracy"], totals, stopped=ended if ended < 9 else None))
+            claimed[-1].append((claim.design, ended))
+    assert claimed[0] == claimed[1]
+    points = simulate(bench.truth, experiment, bench.space)
+    whole = [design for design, ended in claimed[0] if ended == 9][: len(points) - 1]
+    areas = [hypervolume(map(bench.truth.end, whole[: n + 1]), bench.truth.reference) for n in range(len(whole))]
+    np.testing.assert_allclose([point.area for point in points[:-1]], areas)
+
+
+def test_processes_give_what_one_gives(bench):
+    methods = [Method("random"), Method("gp", early=True)]
+    found = list(compare(bench, methods, seeds=2, workers=2, done={("random", 0)}))
+    assert [(method, seed) for method, seed, _ in found] == [(methods[1], 0), (methods[0], 1), (methods[1], 1)]
+    for method, seed, points in found:
+        assert points == bench.simulate(method, seed)
+
+
+def test_a_table_with_a_gap_is_refused(bench):
+    path = bench.experiment.search.table
+    table = read_table(path)
+    missing = next(iter(table.entries))[0]
+    entries = {key: entry for key, entry in table.entries.items() if key[0] != missing}
+    write_table(path, type(table)(table.settings, table.choices, table.makers, entries))
+    with pytest.raises(OptionError, match=r"holds 26 of 27 placements"):
+        Bench.open(bench.experiment)
+
+
+@pytest.mark.parametrize("enumerated", [2048, 60])
+def test_gp_needs_a_third_of_the_trainings_that_chance_does(
+    tiny_experiment, made_up_table, tmp_path, monkeypatch, enumerated
+):
+    monkeypatch.setattr(aspects, "ENUMERATED", enumerated)  # 60: a space that cannot be looked at as a whole
+    candidates = ["none", "ta", "ca", "sa", "tca", "csa", "tcsa"]
+    search = {**SHAPE["search"], "candidates": candidates, "table": str(tmp_path / "t.jsonl.xz")}
+    experiment = tiny_experiment(**{**SHAPE, "search": search})
+    made_up_table(experiment)
+    bench = Bench.open(experiment)
+    runs = {sampler: [bench.simulate(Method(sampler), seed) for seed in range(5)] for sampler in ("gp", "random")}
+    comparison = Comparison(bench.truth, runs)
+    gp, chance = (np.median(comparison.budgets(sampler, 0.99)) for sampler in ("gp", "random"))
+    assert gp < chance / 3
+
+
+def test_the_report_is_the_same_twice_and_has_every_method(bench, tmp_path):
+    runs = {name: [bench.simulate(Method("random", early=bool(early)), 0)] for early, name in enumerate(("a", "b"))}
+    comparison = Comparison(bench.truth, {"a": runs["a"], "a + early stopping": runs["b"]})
+    for folder in ("one", "two"):
+        write_comparison(comparison, tmp_path / folder)
+    for name in ("curves.csv.xz", "curves.svg", "curves.png", "budgets.md"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    lines = lzma.decompress((tmp_path / "one" / "curves.csv.xz").read_bytes()).decode().splitlines()
+    assert lines[0] == "method,epochs,budget,q10,q50,q90"
+    assert {line.partition(",")[0] for line in lines[1:]} == {"a", "a + early stopping"}
+
+
+def test_the_script_keeps_searches_and_shows_those_of_others(bench, tmp_path):
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--experiment",
+        str(tmp_path / "tiny.yaml"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    command += ["--seeds", "1", "--workers", "1", "--samplers", "random"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert "random, seed 0" in first
+    path = tmp_path / "out" / "runs.jsonl.xz"
+    kept = lzma.decompress(path.read_bytes()).decode()
+    other = {"method": "supernet", "seed": 0, "points": [[30, bench.truth.area]]}
+    path.write_bytes(lzma.compress(f"{kept}{json.dumps(other)}\n".encode()))
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert ", seed 0" not in shown
+    [own] = [line for line in first.splitlines() if line.startswith("| random |")]
+    assert own in shown.splitlines()
+    assert f"| supernet | 1 | {100 * 30 / 243:.1f} %" in shown
