@@ -1,8 +1,8 @@
 """Ray Tune as an engine: the same study, on this machine or on a cluster.
 
 The journal is the search's only memory. Ray's own state is never restored: after a kill the study is opened again, what
-was under way is queued, and Ray Tune starts afresh with what is left. Only the driver opens it; workers share a folder
-with it, for checkpoints, weights and what is to be logged.
+was under way is queued, and Ray Tune starts afresh with what is left. Only the driver's node opens it; workers share a
+folder with it, for checkpoints, weights and what is to be logged.
 """
 
 from __future__ import annotations
