@@ -106,7 +106,7 @@ def sleeper(config: dict[str, object], gate: Path) -> dict[str, object]:
 def trained(config: dict[str, object], gate: Path, job: Job, folder: str) -> dict[str, object]:
     """The engine's own trial."""
     wait_for_all(gate)
-    return _run_trial(config, job, folder)
+    return _run_trial(config, job, folder, judge=None)
 
 
 @contextmanager

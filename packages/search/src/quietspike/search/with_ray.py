@@ -1,8 +1,8 @@
 """Ray Tune as an engine: the same study, on this machine or on a cluster.
 
 The journal is the search's only memory. Ray's own state is never restored: after a kill the study is opened again, what
-was under way is queued, and Ray Tune starts afresh with what is left. Only the driver opens it; workers share a folder
-with it, for checkpoints, weights and what is to be logged.
+was under way is queued, and Ray Tune starts afresh with what is left. Only the driver's node opens it; workers share a
+folder with it, for checkpoints, weights and what is to be logged.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,9 @@ from quietspike.search.study import DEATHS, STUDY_NAME, Claim
 from quietspike.search.tracked_run import describe
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it tells of dead workers in tracebacks; the study says why
+
+TIDY_EVERY = 1.0
+"""Seconds between two looks for weights that nobody needs any more."""
 
 
 class RayEngine:
@@ -167,6 +171,7 @@ class PlacementSearch(OptunaSearch):
         self._job = job
         self._journal = study
         self._claims: dict[str, Claim] = {}
+        self._tidied = 0.0
         self.complaint: str | None = None
 
     def __reduce__(self) -> tuple[type[PlacementSearch], tuple[Job]]:
@@ -193,7 +198,9 @@ class PlacementSearch(OptunaSearch):
             self._job.tracker.end_named(f"trial {claim.number}: {claim.design.label}")
             return
         self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
-        self._job.tidy(self._journal)
+        if time.monotonic() - self._tidied > TIDY_EVERY:  # it looks at all trials; at the end it is done once more
+            self._job.tidy(self._journal)
+            self._tidied = time.monotonic()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal has everything."""
