@@ -188,7 +188,8 @@ def test_it_installs_alone_with_core_at_most(environment, name, kind):
 def test_search_alone_says_what_is_missing_step_by_step_and_then_searches(environment):
     environment.install("quietspike-search")
     assert environment.ours == {"quietspike-core", "quietspike-search"}
-    assert int(environment.python(IMPORT_ALL.format(name="search", optional=("quietspike.search.with_ray",)))) > 5
+    with_ray = ("quietspike.search.with_ray", "quietspike.search.ray_cluster")
+    assert int(environment.python(IMPORT_ALL.format(name="search", optional=with_ray))) > 5
 
     listed = environment.quietspike("list").stdout
     for part in ("conv3", "lif", "optuna", "pip install quietspike-attention", "pip install quietspike-datasets"):

@@ -163,7 +163,7 @@ from pathlib import Path
 from quietspike.search import load_experiment, run_search
 
 if __name__ == "__main__":
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     result = run_search(load_experiment(Path(sys.argv[1]), ["--output", "here"]))
     assert ray.is_initialized(), "it was not the search's to end"
     print(len(result.trials), sorted(os.listdir("here")))

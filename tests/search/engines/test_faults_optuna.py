@@ -157,8 +157,7 @@ def test_a_driver_that_is_killed_during_the_confirmation(new_search, undisturbed
     search.block(step=4)
     search.start()
     worker = search.blocked()
-    ended = [run for run in search.runs("confirmation") if run.info.status == "FINISHED"]
-    assert ended
+    wait_until(lambda: "FINISHED" in [run.info.status for run in search.runs("confirmation")])
     search.kill()
     psutil.wait_procs([worker], timeout=WITHIN_SECONDS)
     assert not worker.is_running()
