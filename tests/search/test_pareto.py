@@ -1,5 +1,6 @@
 import itertools
 import math
+import random
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import example, given
 from optuna._hypervolume import compute_hypervolume
 
 from quietspike.core import Placement
+from quietspike.search import pareto
 from quietspike.search.design import Design
 from quietspike.search.goals import Goals
 from quietspike.search.pareto import (
@@ -115,6 +117,21 @@ def test_the_most_telling_dominate_nearly_as_much_as_any_so_many(points, count):
 def test_the_most_telling_begin_with_the_one_that_dominates_most():
     front = find_front(trials_of([(0.3, 100.0), (0.8, 200.0), (0.82, 1000.0)]), SPIKES)
     assert points_of(most_telling(front, SPIKES, 2)) == [(0.8, 200.0), (0.3, 100.0)]
+
+
+def test_the_most_telling_are_those_of_a_greedy_choice_without_looking_at_all_each_time(monkeypatch):
+    drawn = random.Random(0)
+    points = [(n / 60, 10 ** (3 + 2 * n / 60 + drawn.random())) for n in range(60)]
+    front = find_front(trials_of(points), SPIKES)
+    expected, left = [], list(front)
+    while left:
+        best = max(left, key=lambda trial: hypervolume(points_of([*expected, trial]), SPIKES.corner))
+        left.remove(best)
+        expected.append(best)
+    looks = []
+    monkeypatch.setattr(pareto, "hypervolume", lambda *asked: looks.append(asked) or hypervolume(*asked))
+    assert most_telling(front, SPIKES, len(front)) == expected
+    assert len(looks) < len(front) ** 2 / 4  # n (n + 1) / 2 by looking at all
 
 
 @given(st.lists(figures, min_size=1, max_size=3), st.lists(figures, min_size=1, max_size=3))

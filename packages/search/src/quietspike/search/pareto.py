@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 
@@ -63,17 +64,23 @@ def _decades_below(cost: float, reference: float) -> float:
 
 def most_telling(front: Sequence[TrialResult], goals: Goals, count: int) -> list[TrialResult]:
     """At most ``count`` of a front: those that together dominate most, the most telling first."""
-    chosen: list[TrialResult] = []
+    points = [goals.point(trial.outcome.value) for trial in front]
+    chosen: list[int] = []
 
-    def volume(trials: list[TrialResult]) -> float:
-        return hypervolume([goals.point(trial.outcome.value) for trial in trials], goals.corner)
+    def volume(indices: list[int]) -> float:
+        return hypervolume([points[index] for index in indices], goals.corner)
 
-    left = list(front)
-    while left and len(chosen) < count:
-        best = max(left, key=lambda trial: volume([*chosen, trial]))
-        left.remove(best)
-        chosen.append(best)
-    return chosen
+    # gains only shrink as more is chosen, so one that was computed earlier is a bound, and few are computed anew
+    bounds = [(-math.inf, index, -1) for index in range(len(front))]
+    whole = 0.0
+    while bounds and len(chosen) < count:
+        loss, index, known = heapq.heappop(bounds)
+        if known == len(chosen):
+            chosen.append(index)
+            whole -= loss
+        else:
+            heapq.heappush(bounds, (whole - volume([*chosen, index]), index, len(chosen)))
+    return [front[index] for index in chosen]
 
 
 def foremost(trials: Iterable[TrialResult], goals: Goals, count: int) -> list[TrialResult]:
