@@ -469,6 +469,13 @@ def test_between_rungs_a_trial_goes_on(open_study):
     assert set(trials(study)[0].user_attrs) - set(trials(study)[1].user_attrs) == {"rung-1"}
 
 
+def test_a_trial_is_stopped_at_the_rungs_of_its_own_epochs(open_study):
+    study = open_study(sampler="random", settings={"train.epochs": [30]}, **EARLY)
+    one, two = study.claim(), study.claim()
+    assert study.goes_on(one, 27, {"accuracy": 0.5, "spikes": 100.0})
+    assert not study.goes_on(two, 27, {"accuracy": 0.4, "spikes": 200.0}), "which ten epochs would not reach"
+
+
 def test_a_decision_is_repeated_and_counts_once(open_study):
     study = open_study(**EARLY)
     first, second, third = (study.claim() for _ in range(3))

@@ -120,7 +120,7 @@ class SearchStudy:
             values: the accuracy and the costs that it has then.
         """
         options = self.experiment.search.early_stopping
-        if options is None or epoch not in self.experiment.rungs:
+        if options is None or epoch not in claim.design.apply(self.experiment).rungs:  # it may have epochs of its own
             return True
         with self._claiming:
             rung = self._rung(epoch)
