@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import ATTENTION, Choice, OptionError, Placement
+from quietspike.core import ATTENTION, Choice, OptionError, Placement, Site
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import evaluate
+from quietspike.core.layers import Attend
 from quietspike.core.metering import CostMeter
 from quietspike.core.networks import build_network, find_sites
 from quietspike.core.placement import fit_to_site
@@ -122,6 +123,41 @@ def test_a_child_that_runs_twice_is_never_shared(toy, build):
             torch.testing.assert_close(network(frames), expected, rtol=0, atol=0)
     assert len(parts._kept) == 0
     assert "forward" not in vars(network.gate)
+
+
+class InPlace(nn.Module):
+    """Three parts, of which the second has attention; what the first gave is added to, or written to by the second."""
+
+    def __init__(self, *, adds):
+        super().__init__()
+        self.first, self.third = nn.Tanh(), nn.Tanh()
+        self.second = Attend(Site("second.current", "current", 4, 2, spatial=True), None)
+        self.adds = adds
+
+    def forward(self, frames):
+        x = self.first(frames)
+        if self.adds:
+            x += self.second(x)
+            return self.third(x)
+        return self.third(self.second(x))
+
+
+class Written(nn.Module):
+    def forward(self, x):
+        return x.mul_(0.5)
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_what_is_written_to_is_never_shared(adds):
+    network = InPlace(adds=adds)
+    parts = SharedParts(network, limit=2**20)
+    frames = torch.rand(4, 3, 2, 8, 8)
+    for module in (nn.Identity(), nn.Tanh(), *([] if adds else [Written()]), nn.Sigmoid(), nn.Identity()):
+        network.second.module = module
+        expected = network(frames)
+        meter = CostMeter(network)
+        with parts.sharing(Placement({"second.current": type(module).__name__}), meter), meter:
+            torch.testing.assert_close(network(frames), expected, rtol=0, atol=0)
 
 
 def interrupt(*_):

@@ -5,6 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from quietspike.core import ATTENTION, Choice, OptionError, Placement, UnknownNameError
@@ -91,6 +93,21 @@ def test_in_parts_each_part_has_its_own_placement(new):
             separate.append(network(part))
     torch.testing.assert_close(whole, torch.cat(separate), rtol=0, atol=0)
     assert supernet(frames(3)).shape == (3, 3)  # one part: two would be too small to normalise
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_each_part_has_at_least_two_samples(batch, parts):
+    seen = []
+
+    class Recorder(nn.Module):
+        def forward(self, frames):
+            seen.append(frames.shape[1])
+            return frames[0, :, 0, 0]
+
+    Supernet(Recorder(), parts=parts).train()(torch.zeros(1, batch, 1, 1, 1))
+    assert sum(seen) == batch
+    assert len(seen) == max(1, min(parts, batch // 2))
+    assert min(seen) >= min(2, batch)
 
 
 def test_what_stands_has_the_state_of_the_network_of_that_placement_and_gives_what_it_gives(toy, new, build):

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -20,6 +20,24 @@ Key = tuple[str, ...]
 """The parts that a tensor has come through, each with the attention in it."""
 
 
+class _Seen(NamedTuple):
+    """A tensor as it was when it came out of the parts of its key."""
+
+    tensor: Tensor
+    version: int
+    key: Key
+
+    @classmethod
+    def of(cls, tensor: Tensor, key: Key) -> Self:
+        """As it is now."""
+        return cls(tensor, tensor._version, key)
+
+    @property
+    def written(self) -> bool:
+        """Whether it was changed in place since, as by ``x += shortcut``."""
+        return self.tensor._version != self.version
+
+
 @dataclass
 class _Kept:
     """What a part gave: its outputs by batch, and what the meter counted in it.
@@ -27,14 +45,19 @@ class _Kept:
     It is used once it is ``whole``: what was broken off is never.
     """
 
-    outputs: dict[int, Tensor] = field(default_factory=dict)
+    outputs: dict[int, _Seen] = field(default_factory=dict)
     counted: Mapping[str, Tally] = field(default_factory=dict)
     whole: bool = False
 
     @property
+    def written(self) -> bool:
+        """Whether the network changes what it gave."""
+        return any(output.written for output in self.outputs.values())
+
+    @property
     def size(self) -> int:
         """Bytes."""
-        return sum(tensor.nbytes for tensor in self.outputs.values())
+        return sum(output.tensor.nbytes for output in self.outputs.values())
 
 
 class SharedParts:
@@ -42,8 +65,8 @@ class SharedParts:
 
     A child that is called with the network's input itself, or with what a child before it returned, gives what it gave
     when all attention up to it was the same: that is kept, and the child is not run again. A child that is called with
-    anything else is run each time, and so are those behind it. What comes out is exactly what running everything gives,
-    for any network; one whose children follow one another, as ``Conv3``, shares most.
+    anything else, or that was written to since, is run each time, and so are those behind it. What comes out is exactly
+    what running everything gives, for any network; one whose children follow one another, as ``Conv3``, shares most.
 
     Args:
         network: whose children are shared; its weights must not change any more.
@@ -55,7 +78,7 @@ class SharedParts:
         self._limit = limit
         self._held = 0
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
-        self._known: dict[int, tuple[Tensor, Key]] = {}
+        self._known: dict[int, _Seen] = {}
         self._open: dict[str, tuple[Key, _Kept]] = {}
         self._called: set[str] = set()
         self._repeating: set[str] = set()
@@ -80,7 +103,7 @@ class SharedParts:
         try:
             yield
             for name, (key, kept) in self._open.items():
-                if not kept.whole:
+                if not (kept.whole or kept.written):
                     kept.counted, kept.whole = meter.within(name), True
                     self._kept[key] = kept
                     self._held += kept.size
@@ -88,6 +111,7 @@ class SharedParts:
                 self._held -= self._kept.popitem(last=False)[1].size
         finally:
             begin.remove()
+            self._repeating.update(name for name, (_, kept) in self._open.items() if kept.written)
             for part in parts.values():
                 del part.forward
             self._known, self._open, self._meter = {}, {}, None
@@ -95,7 +119,7 @@ class SharedParts:
     def _begin(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._batch += 1
         self._called = set()
-        self._known = {id(inputs[0]): (inputs[0], ())} if inputs else {}
+        self._known = {id(inputs[0]): _Seen.of(inputs[0], ())} if inputs else {}
 
     def _shared(self, name: str, part: nn.Module, placement: Placement) -> Callable[..., Any]:
         """What stands for a part's ``forward``."""
@@ -108,10 +132,10 @@ class SharedParts:
                 self._repeating.add(name)
                 self._open.pop(name, None)
             self._called.add(name)
-            x, before = self._known.get(id(inputs[0]), (None, ())) if len(inputs) == 1 and not named else (None, ())
-            if x is None or name in self._repeating:
+            seen = self._known.get(id(inputs[0])) if len(inputs) == 1 and not named else None
+            if seen is None or seen.written or name in self._repeating:
                 return run(*inputs, **named)
-            key = (*before, f"{name}:{chosen}")
+            key = (*seen.key, f"{name}:{chosen}")
             if name not in self._open:
                 self._open[name] = key, self._kept.get(key, _Kept())
             kept = self._open[name][1]
@@ -120,9 +144,9 @@ class SharedParts:
                 if self._meter is not None:
                     self._meter.skip(kept.counted)
             else:
-                kept.outputs[self._batch] = run(x)
+                kept.outputs[self._batch] = _Seen.of(run(seen.tensor), key)
             out = kept.outputs[self._batch]
-            self._known[id(out)] = out, key
-            return out
+            self._known[id(out.tensor)] = out
+            return out.tensor
 
         return forward

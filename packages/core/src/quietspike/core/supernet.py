@@ -156,7 +156,7 @@ class Supernet(nn.Module):
             shown: Tensor = self.network(frames)
             return shown
         scores = []
-        for part in frames.chunk(max(1, min(self.parts, frames.shape[1] // 2)), dim=1):
+        for part in frames.tensor_split(max(1, min(self.parts, frames.shape[1] // 2)), dim=1):
             self.choose(self._draw())
             scores.append(self.network(part))
         return torch.cat(scores)
