@@ -1,12 +1,12 @@
 """Does a supernet rank placements as trainings of their own do? Kendall's tau, for accuracy and spikes.
 
-    python experiments/placement-bench/supernet_ranking.py EXPERIMENT.yaml TRIALS.csv [--seeds 3] [--output FOLDER]
-        [--key value ...]
+    python experiments/placement-bench/supernet_ranking.py EXPERIMENT.yaml TRIALS.csv [TRIALS.csv ...] [--seeds 3]
+        [--output FOLDER] [--key value ...]
 
 TRIALS.csv is what a search of the same network and data leaves, or any table with the columns placement (JSON),
-accuracy and spikes; rows of one placement, as of several seeds, count with their mean, rows with a reason do not. One
-supernet is trained for each seed, kept in FOLDER and found there the next time. Prints a line for each seed and one for
-the mean over the seeds, and writes supernet_ranking.csv.
+accuracy and spikes; rows of one placement, as of several seeds, count with their mean, rows that failed or were stopped
+early do not. One supernet is trained for each seed, kept in FOLDER and found there the next time. Prints a line for
+each seed and one for the mean over the seeds, and writes supernet_ranking.csv.
 """
 
 import argparse
@@ -27,13 +27,14 @@ from quietspike.search.tables import write_csv
 FIGURES = ("accuracy", "spikes")
 
 
-def read_means(path):
+def read_means(paths):
     """The mean of each figure, by placement."""
     rows = defaultdict(list)
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if not row.get("reason"):
-                rows[Placement.from_json(row["placement"])].append([float(row[figure]) for figure in FIGURES])
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if not (row.get("reason") or row.get("stopped")):
+                    rows[Placement.from_json(row["placement"])].append([float(row[figure]) for figure in FIGURES])
     return {placement: [math.fsum(column) / len(found) for column in zip(*found, strict=True)]
             for placement, found in rows.items()}  # fmt: skip
 
@@ -56,9 +57,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1, help="supernets")
     parser.add_argument("--output", type=Path, default=Path("runs/supernet-ranking"))
     options, overrides = parser.parse_known_args()
-    alone = {}
-    for path in options.trials:
-        alone.update(read_means(path))
+    alone = read_means(options.trials)
     placements = sorted(alone, key=lambda placement: placement.json)
     theirs = list(zip(*(alone[placement] for placement in placements), strict=True))
     yaml = None if str(options.experiment) == "-" else options.experiment

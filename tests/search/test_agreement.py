@@ -2,12 +2,17 @@
 
 import itertools
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quietspike.core import Placement
 from quietspike.search.agreement import agreement
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "placement-bench" / "supernet_ranking.py"
 
 FIGURES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=12)
 
@@ -46,3 +51,12 @@ def test_lists_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="not of 1 and 1"):
         agreement([1], [1])
     assert math.isnan(agreement([1, 1], [2, 2]).low)
+
+
+def test_rankings_are_of_means_over_files_without_what_failed_or_was_stopped(tmp_path):
+    header = "placement,accuracy,spikes,reason,stopped\n"
+    rows = ["{},0.5,100,,\n{},,,it raised,\n{},0.1,900,,3\n", "{},0.7,300,,\n"]
+    paths = [tmp_path / f"{number}.csv" for number in range(2)]
+    for path, text in zip(paths, rows, strict=True):
+        path.write_text(header + text, encoding="utf-8")
+    assert runpy.run_path(str(SCRIPT))["read_means"](paths) == {Placement(): pytest.approx([0.6, 200.0])}
