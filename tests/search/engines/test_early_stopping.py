@@ -1,6 +1,8 @@
 """Searches that stop trials early, with both engines: what they leave, and what kills change."""
 
 import csv
+import errno
+from unittest import mock
 
 import psutil
 import pytest
@@ -111,6 +113,21 @@ def test_what_decides_for_rays_workers_may_be_killed(new_search, stopping):
     done = search.end()
     assert done.returncode == 0, done.stderr
     search.assert_like(stopping)
+
+
+def test_a_full_disk_where_ray_decides_is_known_as_one(monkeypatch):
+    pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
+    from ray.exceptions import RayTaskError
+
+    from quietspike.search import with_ray
+
+    def full(reference):
+        raise RayTaskError("goes_on", "a traceback", OSError(errno.ENOSPC, "no room")).as_instanceof_cause()
+
+    monkeypatch.setattr(with_ray.ray, "get", full)
+    with pytest.raises(OSError, match="no room") as caught:
+        with_ray._ask(mock.Mock(), None, 1, {})
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.slow

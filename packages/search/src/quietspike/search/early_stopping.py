@@ -52,30 +52,36 @@ def is_foremost(own: Values, others: Sequence[Values], directions: Mapping[str, 
         and promoted later (the stopping variant, as in Ray's ASHA and Syne Tune's MOASHA), so that a training is one
         piece; both ends of a front are equally far ahead, so that neither objective's best is stopped for the other's.
     """
-    losses = np.array([_losses(values, directions) for values in (*others, own)])
-    admitted = max(1, len(losses) // reduction)
-    no_worse: NDArray[np.bool_] = np.all(losses[:, None] <= losses, axis=-1)
-    dominates = no_worse & ~no_worse.T
-    left = np.arange(len(losses))
-    ahead = 0
+    everyone = [*others, own]
+    points, firsts, places, counts = np.unique(
+        np.array([_losses(values, directions) for values in everyone]),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    mine = places.reshape(-1)[-1]
+    admitted = max(1, len(everyone) // reduction)
+    left, ahead = np.arange(len(points)), 0
     while ahead < admitted:
-        beaten: NDArray[np.bool_] = np.any(dominates[np.ix_(left, left)], axis=0)
-        if not beaten[-1]:  # the trial itself: who is beaten stays, in the same order
-            return ahead + _ahead_within(left[~beaten], losses, [*others, own], directions) < admitted
-        ahead += int((~beaten).sum())
-        left = left[beaten]
+        front = _first_front(points, left)
+        if mine in front:
+            distinct = [everyone[firsts[index]] for index in front]
+            crowding = crowding_distances(np.array([_scaled(one, distinct, directions) for one in distinct]))
+            roomier = front[crowding > crowding[front == mine]]
+            return ahead + int(counts[roomier].sum()) + int(counts[mine]) - 1 < admitted  # its equals came before it
+        ahead += int(counts[front].sum())
+        left = np.setdiff1d(left, front)
     return False
 
 
-def _ahead_within(
-    front: NDArray[np.intp], losses: NDArray[np.float64], values: Sequence[Values], directions: Mapping[str, Direction]
-) -> int:
-    """How many of a front are ahead of its last: those in emptier places, and its equals, which came before it."""
-    _, firsts, places = np.unique(losses[front], axis=0, return_index=True, return_inverse=True)
-    places = places.reshape(-1)
-    distinct = [values[index] for index in front[firsts]]
-    crowding = crowding_distances(np.array([_scaled(one, distinct, directions) for one in distinct]))[places]
-    return int((crowding[:-1] > crowding[-1]).sum() + (places[:-1] == places[-1]).sum())
+def _first_front(points: NDArray[np.float64], left: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the points left that no other dominates; points are distinct, in lexicographic order."""
+    front = []
+    while len(left):  # what comes first dominates whatever is better in nothing, and nothing dominates it
+        front.append(left[0])
+        left = left[np.any(points[left] < points[left[0]], axis=1)]
+    return np.array(front)
 
 
 def crowding_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:

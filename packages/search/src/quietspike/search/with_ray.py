@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
@@ -249,6 +249,14 @@ def _start_judge(job: Job) -> Any:
     return remote.remote(job, os.getcwd())
 
 
+def _ask(judge: Any, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
+    """What the judge says; what it raises is raised as it was, so that a full disk is known as one."""
+    try:
+        return bool(ray.get(judge.goes_on.remote(claim, epoch, values)))
+    except RayTaskError as error:
+        raise error.cause from None
+
+
 def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dict[str, Any]:
     claim = Claim(config["number"], Design.from_json(config["design"]))
     figures = job.experiment.search.goals.figures
@@ -257,7 +265,7 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dic
         return {**dict.fromkeys(figures, math.nan), "complaint": missing}
     prepare_worker(job.threads)
     try:
-        outcome = job.evaluate_claim(claim, 0, lambda *question: bool(ray.get(judge.goes_on.remote(*question))))
+        outcome = job.evaluate_claim(claim, 0, lambda *question: _ask(judge, *question))
     except QuietspikeError as error:
         return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
     shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}
