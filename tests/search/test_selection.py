@@ -3,12 +3,14 @@
 import hashlib
 import itertools
 import json
+import threading
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from quietspike.core import Placement
+from quietspike.search import scoring
 from quietspike.search.config import check_experiment
 from quietspike.search.design import Design
 from quietspike.search.goals import Constraint, Goals
@@ -203,3 +205,16 @@ def test_the_strategy_shapes_a_search_and_its_options_only_then(tiny_in, tmp_pat
     assert folder(supernet={"epochs": 3}) == folder()
     assert folder(strategy="supernet") != folder()
     assert folder(strategy="supernet", supernet={"epochs": 3}) != folder(strategy="supernet")
+
+
+def test_a_process_that_scores_ends_behind_the_placement_that_it_is_at(monkeypatch):
+    ended = threading.Event()
+
+    def score(scorer, placement):
+        ended.set()  # as the driver does at Ctrl-C
+        return worth(placement)
+
+    monkeypatch.setattr(scoring, "_outcome", score)
+    monkeypatch.setattr(scoring._Process, "ended", ended, raising=False)
+    monkeypatch.setattr(scoring._Process, "scorer", "is not asked")
+    assert len(scoring._score([Placement().json] * 3)) == 1

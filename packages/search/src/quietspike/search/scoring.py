@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -72,8 +74,9 @@ class ScoringCrew:
         return [self.scores[placement] for placement in placements]
 
     def close(self) -> None:
-        """End the processes; the next scores start new ones."""
+        """End the processes, behind the placement that each is at; the next scores start new ones."""
         if self._executor is not None:
+            self._ended.set()
             self._executor.shutdown(cancel_futures=True)
             self._executor = None
 
@@ -98,7 +101,8 @@ class ScoringCrew:
 
     def _open(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            begun = self._job, CONTEXT.Value("i", 0)
+            self._ended = CONTEXT.Event()
+            begun = self._job, CONTEXT.Value("i", 0), self._ended
             self._executor = ProcessPoolExecutor(self._job.workers, CONTEXT, initializer=_begin, initargs=begun)
         return self._executor
 
@@ -128,20 +132,22 @@ class _Process:
 
     job: Job
     worker: int
+    ended: Event
     scorer: Scorer | None = None
 
 
-def _begin(job: Job, numbers: Any) -> None:
+def _begin(job: Job, numbers: Any, ended: Event) -> None:
     begin_worker(job.threads)
     with numbers.get_lock():
-        _Process.job, _Process.worker = job, numbers.value
+        _Process.job, _Process.worker, _Process.ended = job, numbers.value, ended
         numbers.value += 1
 
 
 def _score(placements: Sequence[str]) -> list[str]:
     if _Process.scorer is None:
         _Process.scorer = SupernetTraining.of(_Process.job).open_scorer(_Process.worker)
-    return [json.dumps(_outcome(_Process.scorer, Placement.from_json(text)).data) for text in placements]
+    left = itertools.takewhile(lambda _: not _Process.ended.is_set(), placements)
+    return [json.dumps(_outcome(_Process.scorer, Placement.from_json(text)).data) for text in left]
 
 
 def _outcome(scorer: Scorer, placement: Placement) -> Outcome:
