@@ -27,7 +27,7 @@ class SupernetOptions(_Frozen):
     """How ``strategy: supernet`` chooses what is tried.
 
     Args:
-        epochs: of the supernet's training; four times those of a trial where null.
+        epochs: of the supernet's training; twice those of a trial where null.
         uniform: share of its steps that train a uniform placement, not one drawn at random.
         parts: placements that a step trains, each on its part of the batch.
         scored: placements that are scored with the shared weights; the whole space where it holds no more, else what

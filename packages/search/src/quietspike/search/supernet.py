@@ -25,7 +25,7 @@ from quietspike.search.study import DEATHS
 from quietspike.search.tables import write_csv
 from quietspike.search.tracked_run import describe
 
-EPOCHS = 4
+EPOCHS = 2
 """So many times the epochs of a trial, where nothing else is asked for."""
 
 
