@@ -106,9 +106,9 @@ def test_by_how_much_a_bound_is_violated(text, value, violation):
     assert Constraint.parse(text).violation(value) == pytest.approx(violation)
 
 
-@given(st.sampled_from(["accuracy", "spikes"]), st.sampled_from(["<=", ">="]), st.floats(0, 1))
+@given(st.sampled_from(["energy", "spikes"]), st.sampled_from(["<=", ">="]), st.floats(0, 1) | st.integers(0, 10**12))
 def test_a_constraint_comes_back_from_its_text(figure, sign, bound):
-    constraint = Constraint.parse(f"{figure} {sign} {bound:.6g}")
+    constraint = Constraint.parse(f"{figure} {sign} {bound:.15g}")
     assert Constraint.parse(constraint.text) == constraint
 
 
