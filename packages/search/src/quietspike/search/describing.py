@@ -11,7 +11,6 @@ from quietspike.search.config import Experiment, PluginOptions
 from quietspike.search.mistakes import block_of, fields_of
 from quietspike.search.shaping import PLUGINS
 
-
 EXAMPLES = {
     "search.constraints": "[spikes <= 20000]",
     "search.settings": "{neuron.decay: [0.25, 0.5], train.learning_rate: {low: 1e-3, high: 0.1, log: true}}",
