@@ -120,6 +120,7 @@ NUMBERS = st.integers(-(2**60), 2**60) | st.floats() | st.sampled_from([0, 1, 1.
 @example(low=0.0, high=1.0, step=1e-30, log=False)
 @example(low=1e15, high=1e15 + 100, step=0.1, log=False)
 @example(low=1, high=10**8, step=None, log=False)
+@example(low=0.0, high=0.0, step=10**400, log=False)
 def test_any_range_is_one_line_or_has_values_that_optuna_gives_back_as_they_are(low, high, step, log):
     given_range = {"low": low, "high": high, "step": step, "log": log}
     try:

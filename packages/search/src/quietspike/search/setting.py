@@ -76,8 +76,8 @@ class Setting(BaseModel):
         return self
 
     def _check_width(self, low: float, high: float) -> None:
-        for name, end in (("low", low), ("high", high)):
-            if abs(end) > FARTHEST:
+        for name, number in (("low", low), ("high", high), ("step", self.step or 0)):
+            if abs(number) > FARTHEST:
                 raise OptionError(f"{name}: is further from 0 than {FARTHEST:,}")
         width = _exact(high) - _exact(low)
         if self.step is None and not self.whole:
