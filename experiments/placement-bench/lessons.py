@@ -88,24 +88,34 @@ class Lessons:
         return f"{factor[0]} at {self.names[factor[1]]}"
 
     def noise(self):
-        """Deviation over seeds beside that over placements."""
+        """Deviation over seeds beside that over placements; of the first front apart, which was chosen for its luck."""
         groups = {}
         for (placement, _), entry in self.table.entries.items():
             last = entry.metrics(entry.epochs)
             groups.setdefault(placement, []).append((100 * last["accuracy"], math.log10(last["spikes"])))
-        several = [np.array(found) for found in groups.values() if len(found) > 1]
+        several = {placement: np.array(found) for placement, found in groups.items() if len(found) > 1}
         if not several:
             return ["No placement has several seeds."]
-        freedom = sum(len(found) - 1 for found in several)
-        within = np.sqrt(sum(((found - found.mean(axis=0)) ** 2).sum(axis=0) for found in several) / freedom)
-        among = np.std([found[0] for found in groups.values()], axis=0, ddof=1)
-        shares = 100 * (within / among) ** 2
+        first = np.array([found[0] for found in groups.values()])
+        among = first.std(axis=0, ddof=1)
+        front = first_front(groups)
+        heads = ["standard deviation", "placements", "accuracy, points: median", "pooled", "spikes: median", "pooled"]
+        cells = f"{len(first)} | | {among[0]:.1f} | | × {10 ** among[1]:.2f}"
+        lines = [*table_head(heads), f"| among placements, one seed each | {cells} |"]
+        for name, chosen in (("drawn at random", several.keys() - front), ("first front", front)):
+            own = np.array([several[placement].std(axis=0, ddof=1) for placement in chosen])
+            middle, pooled = np.median(own, axis=0), np.sqrt((own**2).mean(axis=0))
+            cells = (
+                f"{len(own)} | {middle[0]:.1f} | {pooled[0]:.1f} | × {10 ** middle[1]:.2f} | × {10 ** pooled[1]:.2f}"
+            )
+            lines.append(f"| from seed to seed, {name} | {cells} |")
+        luck = np.mean([several[placement][0] - several[placement][1:].mean(axis=0) for placement in front], axis=0)
+        failed = sum(int((found[:, 0] < 50).sum()) for found in several.values())
         return [
-            f"{len(several)} placements have several seeds. One standard deviation from seed to seed is "
-            f"{within[0]:.1f} points of accuracy and a factor of {10 ** within[1]:.2f} in spikes; from placement to "
-            f"placement, each with one seed, {among[0]:.1f} points and a factor of {10 ** among[1]:.2f}. So "
-            f"{shares[0]:.0f} % of the variance of accuracy and {shares[1]:.0f} % of that of log10 spikes in single "
-            f"trainings are noise."
+            *lines,
+            "",
+            f"On the first front the first seed was {luck[0]:+.1f} points above the two that came later. "
+            f"{failed} of {sum(map(len, several.values()))} of these trainings end below 50 %.",
         ]
 
     def foretold(self):
@@ -146,6 +156,16 @@ class Lessons:
             f"{beaten.count(int(own.sum()))} of {len(beaten)} mixed placements are at least as good in both as every "
             f"one of the {own.sum()} uniform ones; the one that beats most beats {max(beaten)}.",
         ]
+
+
+def first_front(groups):
+    """The placements that no other dominates, by their first seeds."""
+    firsts = {placement: found[0] for placement, found in groups.items()}
+    return {
+        placement
+        for placement, (accuracy, spikes) in firsts.items()
+        if not any(a >= accuracy and s <= spikes and (a, s) != (accuracy, spikes) for a, s in firsts.values())
+    }
 
 
 def table_head(names):

@@ -153,6 +153,15 @@ def test_sites_shows_what_may_stand_where(say, tiny_yaml):
     assert any("108 placements" in line for line in out)
 
 
+def test_sites_shows_those_of_other_networks_of_the_space_too(say, tiny_yaml):
+    pools = "{choices: [[1, 1, 1, 1]], when: {backbone.widths: [[4, 4, 4, 4]]}}"
+    settings = f"{{backbone.widths: [[4, 4, 4], [4, 4, 4, 4]], backbone.pools: {pools}}}"
+    code, out, err = say("sites", tiny_yaml(), "--search.settings", settings)
+    assert (code, err) == (0, [])
+    names = [line.split("│")[1].strip() for line in out if "│" in line]
+    assert names[-3:] == ["fc2.current", "fc2.membrane", "block4.current"]
+
+
 def test_options_may_stand_before_the_file(say, tiny_yaml):
     path = tiny_yaml()
     for words in (["--search.sites", "['fc*.current']", path], [path, "--search.sites=['fc*.current']"]):

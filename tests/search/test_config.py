@@ -16,7 +16,7 @@ from quietspike.search.config import (
     expand_candidates,
     load_experiment,
 )
-from quietspike.search.describing import describe_keys
+from quietspike.search.describing import EXAMPLES, describe_keys
 from quietspike.search.reading import override, parse_yaml, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,6 +112,14 @@ def test_help_names_each_key_once():
     parts = {"--search.early_stopping.min_epochs", "--search.early_stopping.reduction"}
     assert parts | {"--search.early_stopping"} <= set(keys)
     assert not any("_pydantic" in key for key in keys)
+
+
+@pytest.mark.parametrize(("key", "example"), EXAMPLES.items())
+def test_an_example_in_the_help_is_one(key, example):
+    assert load_experiment(overrides=[f"--{key}", example]).search != DEFAULT.search
+    assert (
+        f"  --{key}: {json.dumps(DEFAULT.data['search'][key.removeprefix('search.')])}; as {example}" in describe_keys()
+    )
 
 
 # the command line's values

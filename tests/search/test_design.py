@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietspike.core import OptionError, Placement, QuietspikeError
+from quietspike.core import Placement, QuietspikeError
 from quietspike.search.config import check_experiment
 from quietspike.search.design import Design
 
@@ -51,10 +51,28 @@ def test_it_cannot_be_changed():
         design.placement = Placement()
 
 
-@pytest.mark.parametrize("data", [{"settings": []}, {"settings": {}, "place": {}}, {"settings": 3}])
-def test_what_is_no_design(data):
-    with pytest.raises(OptionError, match=r"^a design has a placement and settings"):
+def test_a_placement_may_stand_under_its_key_alone():
+    assert Design.of({"placement": PLACEMENT.data}) == Design(PLACEMENT)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"settings": []}, "settings: must be a mapping from keys such as neuron.decay, not []"),
+        (
+            {"settings": {1: 2, "a": 3}},
+            "settings: must be a mapping from keys such as neuron.decay, not {1: 2, 'a': 3}",
+        ),
+        ({"settings": {"neuron.decay": float("nan")}}, "settings: Out of range float values are not JSON compliant"),
+        ({"settings": {}, "placment": {}}, "design: no 'placment'; did you mean 'placement'?"),
+        ({"placement": {}, "setings": {}}, "design: no 'setings'; did you mean 'settings'?"),
+        ({"settings": {}, "placement": 3}, "placement: must be a mapping from sites to attention, not 3"),
+    ],
+)
+def test_what_is_no_design(data, message):
+    with pytest.raises(QuietspikeError) as caught:
         Design.of(data)
+    assert str(caught.value).startswith(message)
 
 
 def test_settings_replace_an_experiments_values(tiny_data):

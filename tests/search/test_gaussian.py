@@ -1,5 +1,7 @@
 """The Gaussian process against scikit-learn's, and the expected gain in hypervolume against a count of random draws."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,15 +92,29 @@ fronts = st.lists(st.tuples(coordinates, coordinates), max_size=5)
 
 
 @settings(max_examples=30)
-@given(fronts, st.tuples(coordinates, coordinates), st.tuples(st.floats(0.05, 0.5), st.floats(0.05, 0.5)))
-def test_of_two_objectives_the_gain_is_the_mean_over_random_draws(front, mean, deviation):
+@given(
+    fronts,
+    st.tuples(coordinates, coordinates),
+    st.tuples(st.floats(0.05, 0.5), st.floats(0.05, 0.5)),
+    st.tuples(st.booleans(), st.booleans()),
+)
+def test_of_two_objectives_the_gain_is_the_mean_over_random_draws(front, mean, deviation, errors):
     reference, generator = np.array([0.1, 0.1]), np.random.default_rng(0)
     points = np.array(front, float).reshape(-1, 2)
-    expected = expect_improvement(np.array([mean]), np.array([deviation]), points, reference, 0)[0]
+    expected = expect_improvement(np.array([mean]), np.array([deviation]), points, reference, errors, 0)[0]
     draws = np.array(mean) + np.array(deviation) * generator.normal(size=(1500, 2))
+    reference, *front = seen([reference, *points], errors)
     before = area(front, reference)
-    gains = [area([*front, draw], reference) - before for draw in map(tuple, draws)]
+    gains = [area([*front, draw], reference) - before for draw in seen(draws, errors)]
     assert expected == pytest.approx(np.mean(gains), abs=5 * np.std(gains) / np.sqrt(len(gains)) + 1e-3)
+
+
+def seen(points, errors):
+    """Errors in place of their -log, better above."""
+    return [
+        tuple(-math.exp(-value) if error else value for value, error in zip(point, errors, strict=True))
+        for point in points
+    ]
 
 
 def area(points, reference):
@@ -116,7 +132,22 @@ def test_of_three_objectives_the_gain_is_the_volumes_up_to_one_factor():
     front, reference = np.array([[0.5, 0.6, 0.7]]), np.zeros(3)
     means = np.array([[0.9, 0.3, 0.8], [0.7, 0.7, 0.7], [0.4, 0.9, 0.9], [0.2, 0.2, 0.2]])
     deviations = np.full_like(means, 1e-9)
-    gains = np.mean([expect_improvement(means, deviations, front, reference, seed) for seed in range(60)], axis=0)
+    gains = np.mean(
+        [expect_improvement(means, deviations, front, reference, [False] * 3, seed) for seed in range(60)], axis=0
+    )
     volumes = np.array([box_gain(front[0], mean) for mean in means])
     assert gains[3] == volumes[3] == 0
     np.testing.assert_allclose(gains[:3] / gains[:3].sum(), volumes[:3] / volumes.sum(), rtol=0.08)
+
+
+def test_of_three_objectives_an_error_counts_as_itself():
+    front, reference = np.array([[0.5, 0.6, 0.7]]), np.full(3, 0.1)
+    means = np.array([[0.9, 0.3, 0.8], [0.7, 0.7, 0.7], [0.4, 0.9, 0.9]])
+    deviations = np.full_like(means, 1e-9)
+    errors = [True, False, False]
+    gains = np.mean(
+        [expect_improvement(means, deviations, front, reference, errors, seed) for seed in range(60)], axis=0
+    )
+    [low, known, *others] = np.array(seen([reference, front[0], *means], errors))
+    volumes = np.array([box_gain(known - low, other - low) for other in others])
+    np.testing.assert_allclose(gains / gains.sum(), volumes / volumes.sum(), rtol=0.08)

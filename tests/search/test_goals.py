@@ -106,9 +106,9 @@ def test_by_how_much_a_bound_is_violated(text, value, violation):
     assert Constraint.parse(text).violation(value) == pytest.approx(violation)
 
 
-@given(st.sampled_from(["accuracy", "spikes"]), st.sampled_from(["<=", ">="]), st.floats(0, 1))
+@given(st.sampled_from(["energy", "spikes"]), st.sampled_from(["<=", ">="]), st.floats(0, 1) | st.integers(0, 10**12))
 def test_a_constraint_comes_back_from_its_text(figure, sign, bound):
-    constraint = Constraint.parse(f"{figure} {sign} {bound:.6g}")
+    constraint = Constraint.parse(f"{figure} {sign} {bound:.15g}")
     assert Constraint.parse(constraint.text) == constraint
 
 
@@ -183,11 +183,7 @@ def test_each_cost_has_its_column_and_its_difference(result, trial, confirmation
     print_report(found, console)
     printed = console.file.getvalue()
     header = next(line for line in printed.splitlines() if "accuracy %" in line)
-    assert [name for name in ("spikes", "parameters", "latency") if name in header] == [
-        "spikes",
-        "parameters",
-        "latency",
-    ]
+    assert all(name in header for name in ("spikes", "parameters", "latency ms"))
     [sentence] = [s for s in conclusions(found) if "against none" in s]
     # parameters are 10^6 / (1 + spikes) and milliseconds spikes / 1000 here
     assert "50.0% fewer spikes, 100.0% more parameters, 50.0% less latency, accuracy +10.0 points" in sentence

@@ -5,8 +5,9 @@ import json
 import math
 import os
 
+import optuna
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quietspike.core import QuietspikeError
@@ -14,7 +15,7 @@ from quietspike.search.config import check_experiment, load_experiment
 from quietspike.search.confirmation import plan_confirmation
 from quietspike.search.design import Design
 from quietspike.search.results import Outcome, TrialResult
-from quietspike.search.setting import Setting
+from quietspike.search.setting import Setting, suggest
 from quietspike.search.single import read_design
 from quietspike.search.space import open_space
 from quietspike.search.study import SearchStudy
@@ -110,6 +111,36 @@ def test_a_value_of_a_range_is_short_within_it_and_comes_back(number):
     assert value == pytest.approx(min(max(number, setting.low), setting.high), rel=1e-5)
 
 
+NUMBERS = st.integers(-(2**60), 2**60) | st.floats() | st.sampled_from([0, 1, 1.0, 0.1, 1e30, 1e-30, 10**400, True])
+
+
+@given(low=NUMBERS, high=NUMBERS, step=st.none() | NUMBERS, log=st.booleans())
+@example(low=1, high=1.5, step=None, log=False)
+@example(low=0.0212345678, high=0.1, step=None, log=True)
+@example(low=0.0, high=1.0, step=1e-30, log=False)
+@example(low=1e15, high=1e15 + 100, step=0.1, log=False)
+@example(low=1, high=10**8, step=None, log=False)
+@example(low=0.0, high=0.0, step=10**400, log=False)
+def test_any_range_is_one_line_or_has_values_that_optuna_gives_back_as_they_are(low, high, step, log):
+    given_range = {"low": low, "high": high, "step": step, "log": log}
+    try:
+        experiment = check_experiment({"dataset": "digits_dvs", "search": {"settings": {"neuron.decay": given_range}}})
+    except QuietspikeError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    setting = experiment.search.settings["neuron.decay"]
+    values = setting.values or setting.ends
+    assert len(set(values)) == len(values)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for value in (values[0], values[-1], values[len(values) // 2], None):
+        if value is not None:
+            study.enqueue_trial({"x": setting.param(value)})
+        drawn = setting.value(suggest(study.ask(), "x", setting.distribution))
+        assert repr(setting.settle(drawn)) == repr(drawn)
+        assert setting.holds(drawn)
+        assert value is None or repr(drawn) == repr(value)
+
+
 MISTAKES = [
     ({"nueron.decay": [1]}, "search.settings: no 'nueron.decay'; did you mean 'neuron.decay'?"),
     ({"train.epoch": [1]}, "search.settings: no 'train.epoch'; did you mean 'train.epochs'?"),
@@ -128,6 +159,11 @@ MISTAKES = [
     ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lfi"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when.neuron.name: no 'lfi'; did you mean 'lif'?"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"neuron.threshold": 1}}, "neuron.threshold": {"low": 0.5, "high": 1.5}}, "search.settings: neuron.decay.when: neuron.threshold is a range without a step; only its values can be a condition"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"train.loss": "mse"}}, "train.loss": {"choices": ["mse"], "when": {"neuron.decay": 1}}}, "search.settings: neuron.decay, train.loss: the conditions lead in a circle"),  # noqa: E501
+    ({"neuron.decay": {"low": "1", "high": 2}}, "search.settings.neuron.decay.low: must be a finite number, not '1'"),
+    ({"neuron.decay": {"low": 1.0, "high": 1.00001}}, "search.settings.neuron.decay: low=1.0, high=1.00001: are too close; give choices, or a step"),  # noqa: E501
+    ({"train.epochs": {"low": 1, "high": 10**8}}, "search.settings.train.epochs: low=1, high=100000000: are too many values, or too close; give a larger step"),  # noqa: E501
+    ({"train.epochs": {"low": 1, "high": 10**30}}, "search.settings.train.epochs: high: is further from 0 than 9,007,199,254,740,992"),  # noqa: E501
+    ({"neuron.decay": {"choices": [1], "when": {"neuron.name": []}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when.neuron.name: list should have at least 1 item"),  # noqa: E501
 ]  # fmt: skip
 
 
@@ -152,6 +188,8 @@ REFUSED = [
     ({"train.epochs": [1, 0]}, {}, "search.settings: train.epochs=0: train: epochs=0: must be a whole number"),
     ({"backbone.widths": [[4, 4, 4], [4, 4]]}, {}, "search.settings: backbone.widths=[4, 4]: backbones: conv3: "),
     ({"dataset.steps": [4, -1]}, {}, "search.settings: dataset.steps=-1: datasets: digits_dvs: "),
+    ({"neuron.name": ["lif", "if"], "neuron.decay": [0.5]}, {}, "search.settings: neuron.name=if: neurons: if: option: no 'decay'"),  # noqa: E501
+    ({"neuron.name": ["lif", "if"], "neuron.decay": {"choices": [0.5], "when": {"neuron.name": "lif"}}, "train.loss": {"choices": ["mse"], "when": {"neuron.name": "if", "neuron.decay": 0.5}}}, {}, "search.settings.train.loss.when: never holds"),  # noqa: E501
     ({"backbone.norm": [True]}, {"sites": ["block9.current"]}, "search.sites: no 'block9.current'; did you mean"),
 ]  # fmt: skip
 
@@ -215,6 +253,15 @@ def test_a_range_without_a_step_makes_it_endless(space_of):
     assert list(space.shuffled(0, 5)) == drawn[:5]
 
 
+def test_a_condition_on_a_number_holds_however_the_number_is_written(space_of):
+    threshold = {"low": 0.5, "high": 1, "step": 0.5}
+    space = space_of(
+        {"neuron.threshold": threshold, "neuron.decay": {"choices": [0.5], "when": {"neuron.threshold": 1}}}
+    )
+    found = {tuple(design.settings.items()) for design in space.shuffled(0, 99)}
+    assert found == {(("neuron.threshold", 0.5),), (("neuron.decay", 0.5), ("neuron.threshold", 1.0))}
+
+
 def test_nested_keys_are_the_same(experiment_of):
     dotted = experiment_of({"neuron.decay": [0.25, 0.5], "train.epochs": {"low": 1, "high": 3}})
     nested = experiment_of({"neuron": {"decay": [0.25, 0.5]}, "train": {"epochs": {"low": 1, "high": 3}}})
@@ -266,6 +313,38 @@ def test_each_sampler_tries_designs_of_the_space_without_repetition(study_of, sa
     assert [trial.design for trial in study.results()] == claimed
     assert claim_all(study_of("two", sampler=sampler)) == claimed
     assert {design.placement for design in claimed[:2]} == {start.placement for start in study.space.first()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        ({"neuron.threshold": {"low": 1, "high": 1.5}}, 1.0),  # the experiment's own is none of them
+        ({"train.learning_rate": {"low": 0.0212345678, "high": 0.1}}, 0.0212346),
+        ({"train.learning_rate": {"low": 0.01, "high": 0.09, "step": 0.04}}, 0.01),
+        ({"train.weight_decay": {"low": 0, "high": 0.5}}, 0.0),
+    ],
+)
+def test_a_start_is_tried_once_however_its_numbers_are_written(study_of, settings, first):
+    claims = []
+    study = study_of("one", settings, trials=5)
+    for _ in range(5):
+        claim = study.claim()
+        study.finish(claim, fake_outcome(claim.design))
+        claims.append(claim.design)
+    assert [repr(value) for design in claims[:2] for value in design.settings.values()] == [repr(first)] * 2
+    assert len(study.study.trials) == len(set(claims)) == 5, "nothing was asked for twice"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "started", "own"), [(0.9, 0.9, True), (1, 1.0, True), (0.912345678, 0.912346, False)]
+)
+def test_the_experiments_own_value_is_found_in_a_range(tiny_data, threshold, started, own):
+    settings = {"neuron.threshold": {"low": 0.8, "high": 1.5}}
+    space = open_space(
+        check_experiment(tiny_data(neuron={"threshold": threshold}, search={**PLAIN, "settings": settings}))
+    )
+    assert {repr(design.settings["neuron.threshold"]) for design in space.first()} == {repr(started)}
+    assert space.own is own
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "gp"])
@@ -343,6 +422,9 @@ def test_a_found_designs_file_is_read_with_its_settings(experiment_of, tmp_path)
     assert design.apply(experiment).backbone.data["widths"] == [4, 4]
     path.write_text("placement: {block3.current: ta}\nsettings: {backbone.widths: [4, 4], backbone.pools: [2, 2]}\n")
     with pytest.raises(QuietspikeError, match=r"found\.yaml: site: no 'block3\.current'; did you mean"):
+        read_design(str(path), experiment)
+    path.write_text("placement: {}\nsettings: {search.trials: 5}\n")
+    with pytest.raises(QuietspikeError, match=r"found\.yaml: search\.settings: no 'search\.trials'"):
         read_design(str(path), experiment)
     path.write_text("placement: {}\nsettings: {neuron.dekay: 0.5}\n")
     with pytest.raises(QuietspikeError, match=r"found\.yaml: neurons: lif: option: no 'dekay'; did you mean 'decay'\?"):

@@ -8,16 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from quietspike.search import sending, store, tracking
 from quietspike.search.cli import main
 from quietspike.search.tracking import open_tracker, track_training
 
-from .conftest import wait_until
+from .conftest import PATIENCE, wait_until
 
 SITES = ["block1.current", "block2.current", "block3.current", "fc1.current", "fc2.current"]
 
@@ -132,6 +134,34 @@ def test_artifacts_of_the_parent(undisturbed):
     for digest in digests:
         assert names(f"weights/{digest}") == {f"weights/{digest}/weights.safetensors"}
     assert set(parent.data.metrics) >= {"hypervolume", "front_size", "trials"}
+
+
+@pytest.mark.parametrize("kind", ["trial", "confirmation"])
+def test_a_run_that_is_repeated_from_its_record_alone_gives_bitwise_the_same(undisturbed, tmp_path, kind):
+    client = MlflowClient(f"sqlite:///{undisturbed.store}")
+    [parent] = undisturbed.runs("search")
+    run = undisturbed.runs(kind)[-1]
+    sites = {key.removeprefix("site."): label for key, label in run.data.params.items() if key.startswith("site.")}
+    placement = tmp_path / "placement.yaml"
+    placement.write_text(yaml.safe_dump({site: label for site, label in sites.items() if label != "none"}))
+    seed = run.data.params.get("seed", parent.data.params["seed"])
+    experiment = client.download_artifacts(parent.info.run_id, "experiment.yaml", str(tmp_path))
+    output = tmp_path / "again"
+    command = [Path(sys.executable).with_name("quietspike"), "train", experiment, "--placement", placement]
+    command += ["--seed", seed, "--output", output]
+    subprocess.run(command, env=undisturbed.environment, check=True, capture_output=True, timeout=PATIENCE)
+    again = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    [group] = again.search_experiments(filter_string="name = 'quietspike'")
+    [repeated] = again.search_runs([group.experiment_id])
+    names = run.data.metrics.keys() - {"seconds"}
+    assert ("test_accuracy" in names) == (kind == "confirmation")
+    assert len(names) > 10
+    for name in names:
+        histories = [
+            [(metric.step, metric.value) for metric in store.get_metric_history(which.info.run_id, name)]
+            for store, which in ((client, run), (again, repeated))
+        ]
+        assert histories[1] == histories[0], name
 
 
 def test_going_on_keeps_the_parent_and_says_what_changed(tiny_experiment):

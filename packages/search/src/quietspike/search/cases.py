@@ -106,13 +106,15 @@ def survey_cases(settings: Settings, survey: Survey) -> list[Case]:
     Raises:
         QuietspikeError: naming the settings that are refused.
     """
-    for key, setting in settings.by_key.items():
-        for value in setting.ends:
-            _check_value(settings, survey, key, value)
     branches = list(islice(settings.branches(), MOST_CASES + 1))
     if len(branches) > MOST_CASES:
         keys = ", ".join(settings.branching)
         raise OptionError(f"search.settings: {keys}: have more than {MOST_CASES:,} combinations to look at")
+    for key, setting in settings.by_key.items():
+        if not any(key in chosen or key in settings.leaves(chosen) for chosen in branches):
+            raise OptionError(f"search.settings.{key}.when: never holds")
+        for value in setting.ends:
+            _check_value(settings, survey, key, value)
     return [_case(chosen, settings, survey) for chosen in branches]
 
 
@@ -153,8 +155,8 @@ def own_values(experiment: Experiment, settings: Settings) -> tuple[dict[str, An
             continue
         value = _value_at(Design(Placement(), chosen).apply(experiment).data, key.split("."))
         holds = value is not _ABSENT and setting.holds(value)
-        chosen[key] = value if holds else setting.ends[0]
-        own &= holds
+        chosen[key] = setting.settle(value) if holds else setting.ends[0]
+        own &= holds and chosen[key] == value
     return chosen, own
 
 

@@ -11,6 +11,12 @@ from quietspike.search.config import Experiment, PluginOptions
 from quietspike.search.mistakes import block_of, fields_of
 from quietspike.search.shaping import PLUGINS
 
+EXAMPLES = {
+    "search.constraints": "[spikes <= 20000]",
+    "search.settings": "{neuron.decay: [0.25, 0.5], train.learning_rate: {low: 1e-3, high: 0.1, log: true}}",
+}
+"""Of what is empty by default."""
+
 
 def describe_keys() -> str:
     """One line for each key of an experiment, with its default; null blocks with what they may hold."""
@@ -28,7 +34,8 @@ def _lines_of(key: str, default: Any) -> list[str]:
     """A line, or those of the keys inside."""
     names = [] if isinstance(default, PluginOptions) else fields_of(type(default))
     inner = [line for name in names for line in _lines_of(f"{key}.{name}", getattr(default, name))]
-    return inner or [f"  --{key}: {_default_text(default)}"]
+    example = f"; as {EXAMPLES[key]}" if key in EXAMPLES else ""
+    return inner or [f"  --{key}: {_default_text(default)}{example}"]
 
 
 def _parts_of_optional(key: str, kind: Any) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quietspike.core import OptionError, Placement
+from quietspike.core.errors import unknown_name
 from quietspike.search.config import Experiment, check_experiment
 from quietspike.search.reading import put_all
 from quietspike.search.setting import as_text, spell
@@ -50,14 +51,19 @@ class Design:
         """From ``data``; a placement's is a design's too.
 
         Raises:
-            OptionError: if it is neither.
+            QuietspikeError: if it is neither.
         """
-        if not isinstance(data, Mapping) or "settings" not in data:
+        if not isinstance(data, Mapping) or PARTS.isdisjoint(data):
             return cls(Placement(data))
-        settings = data["settings"]
-        if set(data) - PARTS or not isinstance(settings, Mapping):
-            raise OptionError("a design has a placement and settings, which are a mapping")
-        return cls(Placement(data.get("placement")), settings)
+        for key in data.keys() - PARTS:
+            raise unknown_name("design", key, PARTS)
+        settings = data.get("settings", {})
+        if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+            raise OptionError(f"settings: must be a mapping from keys such as neuron.decay, not {settings!r}")
+        try:
+            return cls(Placement(data.get("placement")), settings)
+        except ValueError as error:
+            raise error if isinstance(error, OptionError) else OptionError(f"settings: {error}") from None
 
     @classmethod
     def from_json(cls, text: str) -> Design:

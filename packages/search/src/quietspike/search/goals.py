@@ -52,7 +52,7 @@ class Constraint:
         """From text such as ``accuracy >= 0.95``.
 
         Raises:
-            OptionError: if it reads otherwise, or could never or always hold.
+            OptionError: if it reads otherwise, or with a bound that the figure never has.
             UnknownNameError: for a figure that there is not.
         """
         found = re.fullmatch(r"\s*([^\s<>=]+)\s*(<=|>=)\s*(\S+)\s*", text) if isinstance(text, str) else None
@@ -74,7 +74,7 @@ class Constraint:
     @property
     def text(self) -> str:
         """As it was written, but for spaces."""
-        return f"{self.figure} {'<=' if self.most else '>='} {self.bound:.10g}"
+        return f"{self.figure} {'<=' if self.most else '>='} {self.bound:.15g}"
 
     def violation(self, value: float) -> float:
         """By which share of the bound a value is beyond it; 0 or less where it holds.

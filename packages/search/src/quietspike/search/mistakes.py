@@ -14,8 +14,14 @@ from pydantic_core import ErrorDetails
 from quietspike.core import OptionError, QuietspikeError
 from quietspike.core.errors import unknown_name
 
-UNION_PARTS = ("str", "dict[str,any]")
-"""What pydantic puts into an error's path for the two forms of a candidate."""
+NAMED = "must be a name, or a mapping with a name"
+UNION_PARTS = {
+    "str": NAMED,
+    "dict[str,any]": NAMED,
+    "int": "must be a finite number",
+    "float": "must be a finite number",
+}
+"""What pydantic puts into an error's path for the forms of a candidate and of a number, and what is wrong there."""
 
 
 def explain(error: ValidationError, model: type) -> QuietspikeError:
@@ -41,7 +47,7 @@ def explain(error: ValidationError, model: type) -> QuietspikeError:
 def _wording(error: ErrorDetails) -> str:
     """Pydantic's message in YAML's words."""
     if error["loc"][-1] in UNION_PARTS:
-        return "must be a name, or a mapping with a name"
+        return UNION_PARTS[error["loc"][-1]]
     message = re.sub(r" (or (an )?instance of \w+|for <class .*>)$", "", error["msg"])
     return (message[0].lower() + message[1:]).replace("dictionary", "mapping").replace("tuple", "list")
 

@@ -39,9 +39,10 @@ class PlacementSampler(BaseSampler):
     """Asks for the design that is expected to add most to the front's hypervolume.
 
     Gaussian processes predict the error (its logarithm), each cost (likewise), and by how much each constraint is
-    violated, from which dimensions each site's attention weighs (``aspects.py``). Values that were expected of trials
-    that were stopped early may be noisier than others; how much is learned. All designs are looked at, of a large space
-    some at random and those that differ from the best in one parameter.
+    violated, from which dimensions each site's attention weighs (``aspects.py``). The hypervolume is the search's own,
+    in accuracy and decades of cost. Values that were expected of trials that were stopped early may be noisier than
+    others; how much is learned. All designs are looked at, of a large space some at random and those that differ from
+    the best in one parameter.
 
     Args:
         designs: of the space.
@@ -94,7 +95,8 @@ class PlacementSampler(BaseSampler):
         if (good & ended).any():
             means, deviations = models.predict(values)
             reference = values.min(axis=0)
-            gain = gain * expect_improvement(means, deviations, values[good & ended], reference, self._seed)
+            errors = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
+            gain = gain * expect_improvement(means, deviations, values[good & ended], reference, errors, self._seed)
         return self._map.space.params(asked[int(np.argmax(gain * models.apart()))])
 
     def sample_independent(

@@ -20,7 +20,7 @@ from quietspike.search.goals import Goals
 from quietspike.search.job import Job
 from quietspike.search.pareto import confirmed_front, least_violating
 from quietspike.search.plot import plot_search
-from quietspike.search.progress import amount, short_number
+from quietspike.search.progress import UNITS, amount, short_number
 from quietspike.search.results import Outcome, SearchResult, paired
 from quietspike.search.tables import write_csv
 
@@ -105,7 +105,7 @@ def _confirmed_table(result: SearchResult) -> Table:
     table = Table(title=f"Confirmed on the test split, {seeds} (mean ± deviation; difference with 95 % interval)")
     for column in ("placement", "front"):
         table.add_column(column)
-    for column in ("accuracy %", in_words(objective), "of none", "accuracy − none", *map(in_words, others)):
+    for column in ("accuracy %", _heading(objective), "of none", "accuracy − none", *map(_heading, others)):
         table.add_column(column, justify="right")
     for c in result.confirmations:
         if not c.outcomes:
@@ -130,12 +130,16 @@ def _front_table(result: SearchResult) -> Table:
     title = "The front on the validation split" if nearest is None else "Nearest to search.constraints; none meets them"
     table = Table(title=title)
     table.add_column("placement")
-    for column in ("accuracy %", *map(in_words, result.goals.costs)):
+    for column in ("accuracy %", *map(_heading, result.goals.costs)):
         table.add_column(column, justify="right")
     for trial in result.front or ([nearest] if nearest else []):
         figures = (short_number(trial.outcome.totals[cost]) for cost in result.goals.costs)
         table.add_row(Text(trial.design.label), f"{100 * trial.outcome.accuracy:.1f}", *figures)
     return table
+
+
+def _heading(cost: str) -> str:
+    return f"{in_words(cost)} {UNITS.get(cost, '')}".rstrip()
 
 
 def _spread(mean: str, deviation: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
@@ -16,6 +17,15 @@ from quietspike.core import OptionError
 
 DIGITS = 6
 """Significant digits of a value from a continuous range: what a design says is what was trained."""
+
+NARROWEST = 1e-3
+"""Width of a continuous range, as a share of its larger end: six digits then tell a thousand values apart."""
+
+FARTHEST = 2**53
+"""From zero: Optuna keeps all numbers as floats, which hold whole ones up to here."""
+
+MOST_VALUES = 100_000
+"""Of a range with a step."""
 
 
 class Setting(BaseModel):
@@ -37,7 +47,7 @@ class Setting(BaseModel):
     high: StrictInt | StrictFloat | None = None
     log: bool = False
     step: StrictInt | StrictFloat | None = Field(None, gt=0)
-    when: dict[str, tuple[Any, ...]] = {}
+    when: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -62,9 +72,22 @@ class Setting(BaseModel):
         if self.log and (self.low <= 0 or self.step is not None):
             wrong = f"step={self.step}: does not go" if self.step is not None else f"low={self.low}: must be above 0"
             raise OptionError(f"{wrong} with log")
-        if self.step is not None and (_exact(self.high) - _exact(self.low)) % _exact(self.step):
-            raise OptionError(f"high={self.high}: is not low={self.low} and a multiple of step={self.step}")
+        self._check_width(self.low, self.high)
         return self
+
+    def _check_width(self, low: float, high: float) -> None:
+        for name, number in (("low", low), ("high", high), ("step", self.step or 0)):
+            if abs(number) > FARTHEST:
+                raise OptionError(f"{name}: is further from 0 than {FARTHEST:,}")
+        width = _exact(high) - _exact(low)
+        if self.step is None and not self.whole:
+            if 0 < width < NARROWEST * max(abs(low), abs(high)):
+                raise OptionError(f"low={low}, high={high}: are too close; give choices, or a step")
+            return
+        if width % self._step:
+            raise OptionError(f"high={high}: is not low={low} and a multiple of step={self.step}")
+        if width / self._step >= MOST_VALUES or self._step < 2 * math.ulp(max(abs(low), abs(high))):
+            raise OptionError(f"low={low}, high={high}: are too many values, or too close; give a larger step")
 
     def _check_choices(self, choices: tuple[Any, ...]) -> None:
         given = [key for key in ("low", "high", "step") if getattr(self, key) is not None]
@@ -100,18 +123,21 @@ class Setting(BaseModel):
         assert self.low is not None
         assert self.high is not None
         if self.step is None and not self.whole:
-            return (self.low,) if self.low == self.high else None
-        step = _exact(1 if self.step is None else self.step)
-        count = int((_exact(self.high) - _exact(self.low)) / step) + 1
+            return (float(self.low),) if self.low == self.high else None
+        count = int((_exact(self.high) - _exact(self.low)) / self._step) + 1
         kind = int if self.whole else float
-        return tuple(kind(_exact(self.low) + index * step) for index in range(count))
+        return tuple(kind(_exact(self.low) + index * self._step) for index in range(count))
+
+    @property
+    def _step(self) -> Fraction:
+        return _exact(1 if self.step is None else self.step)
 
     @property
     def ends(self) -> tuple[Any, ...]:
         """What stands for all of them in a check: the values, or those at both ends of a range."""
         if self.choices is not None:
             return self.choices
-        return (self.low,) if self.low == self.high else (self.low, self.high)
+        return tuple(map(self.settle, dict.fromkeys((self.low, self.high))))
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -139,6 +165,10 @@ class Setting(BaseModel):
     def param(self, value: Any) -> Any:
         """Optuna's parameter of a value."""
         return as_text(value) if self.choices is not None else value
+
+    def settle(self, value: Any) -> Any:
+        """One of the values as all designs have it: 1 is 1.0 in a range of any numbers, and has few digits there."""
+        return self.value(self.param(value))
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of them."""
@@ -175,8 +205,9 @@ def as_text(value: Any) -> str:
         raise ValueError(str(error)) from None
 
 
-def _exact(number: float) -> Decimal:
-    return Decimal(str(number))
+def _exact(number: float) -> Fraction:
+    """As it is written: 0.1 is a tenth."""
+    return Fraction(str(number))
 
 
 def spell(value: Any) -> str:

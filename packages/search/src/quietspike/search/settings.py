@@ -15,8 +15,8 @@ from quietspike.search.setting import Setting, as_text, spell
 HEADS = ("dataset", "backbone", "neuron", "train")
 """The parts of an experiment that have options to vary."""
 
-SHAPING = ("dataset", "backbone")
-"""Those of them that decide which sites a network has, and of which shape."""
+SHAPING = ("dataset.", "backbone.", "neuron.name")
+"""Keys that decide which sites a network has, of which shape, or which options its neurons take."""
 
 OF_A_SETTING = set(Setting.model_fields)
 
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def branching(self) -> tuple[str, ...]:
-        """Those that decide on sites, or on other settings, and have a finite number of values."""
+        """Those that decide on sites, options or other settings, and have a finite number of values."""
         parents = {parent for setting in self.by_key.values() for parent in setting.when}
         deciding = {key for key, s in self.by_key.items() if key.startswith(SHAPING) and s.values is not None}
         pending = list(parents | deciding)
@@ -132,13 +132,15 @@ def spread(value: Any) -> Any:
 
 
 def check_settings(by_key: dict[str, Setting]) -> dict[str, Setting]:
-    """Refuse keys that an experiment does not have, and conditions that never hold.
+    """The same, with conditions in the words of designs; keys that an experiment does not have are refused.
 
     Raises:
         QuietspikeError: naming the key, the value and what comes close.
     """
+    checked = {}
     for key, setting in by_key.items():
-        _check_key(key)
+        check_key(key)
+        when: dict[str, Any] = {}
         for parent, values in setting.when.items():
             where = f"search.settings.{key}.when"
             if parent not in by_key:
@@ -149,11 +151,18 @@ def check_settings(by_key: dict[str, Setting]) -> dict[str, Setting]:
             for value in values:
                 if not by_key[parent].holds(value):
                     raise unknown_name(f"{where}.{parent}", spell(value), map(spell, known))
-    Settings.of(by_key)
-    return by_key
+            when[parent] = tuple(map(by_key[parent].settle, values))
+        checked[key] = setting.model_copy(update={"when": when})
+    Settings.of(checked)
+    return checked
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Refuse what no setting can replace.
+
+    Raises:
+        QuietspikeError: naming what comes close.
+    """
     head, _, name = key.partition(".")
     if head not in HEADS or not name:
         raise unknown_name("search.settings", key, [f"{head}.{name or 'OPTION'}" for head in HEADS])

@@ -28,6 +28,7 @@ from quietspike.search.progress import amount, outcome_text
 from quietspike.search.provenance import provenance
 from quietspike.search.reading import read_yaml
 from quietspike.search.results import Outcome
+from quietspike.search.settings import check_key
 from quietspike.search.space import open_space, uniform_placement
 from quietspike.search.tracking import track_training
 
@@ -55,6 +56,8 @@ def read_design(text: str, experiment: Experiment) -> Design:
     data = read_yaml(Path(text))
     try:
         design = Design.of(data)
+        for key in design.settings:
+            check_key(key)
         changed = design.apply(experiment)
         sites = find_sites(*changed.network, open_dataset(changed))
         design.placement.check(sites)

@@ -20,7 +20,10 @@ def show_sites(experiment: Experiment, console: Console) -> None:
     table = Table(title=space.count)
     for column in ("site", "signal", "T", "channels", "space", "candidates"):
         table.add_column(column)
-    for site in space.sites:
+    sites = {site.name: site for site in space.sites}
+    for site in (site for case in space.cases for site in case.searched):
+        sites.setdefault(site.name, site)  # which the experiment's own backbone lacks
+    for site in sites.values():
         candidates = ", ".join(choice.label for choice in space.choices.get(site.name, ())) or "not searched"
         figures = (site.signal, str(site.steps), str(site.channels), "yes" if site.spatial else "no")
         table.add_row(site.name, *figures, candidates)
