@@ -300,7 +300,9 @@ from quietspike.search.tracking import open_tracker
 experiment = load_experiment(None, ["--output", sys.argv[1], "--seed", sys.argv[2]])
 print("ready", flush=True)
 sys.stdin.readline()
-print(open_tracker(experiment, {}).sender().connect())
+sender = open_tracker(experiment, {}).sender()
+sender.send()
+print(sender.connect())
 """
 
 
