@@ -278,7 +278,7 @@ def test_a_training_ends_those_of_its_folder_that_died(tiny_experiment, monkeypa
         assert [run.info.status for run in trainings(tracker)] == ["RUNNING", "RUNNING"]
         monkeypatch.setattr(tracking, "is_alive", lambda worker: False)
         with track_training(tiny_experiment(seed=1), "of another folder", {}, {}):
-            assert [run.info.status for run in trainings(tracker)].count("RUNNING") == 3
+            wait_until(lambda: [run.info.status for run in trainings(tracker)].count("RUNNING") == 3)
         with track_training(tiny_experiment(), "third", {}, {}):
             assert [run.info.status for run in trainings(tracker)].count("KILLED") == 2
 
