@@ -18,7 +18,7 @@ import pytest
 from quietspike.search.cli import main
 from quietspike.search.job import Job
 
-from .conftest import PATIENCE, wait_until
+from .conftest import PATIENCE, UNCONFIRMED, wait_until
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
 
@@ -216,10 +216,10 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
     assert not second.is_running()
     search.unblock()
     cluster.start("worker", WORKER)
-    done = search.run("--search.workers", "1")
+    done = search.run("--search.workers", "1", *UNCONFIRMED)
     assert done.returncode == 0, done.stderr
     assert re.findall("Going on.*", done.stdout) == ["Going on: 2 of 8 trials are done, interrupted: 1"]
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
     assert [run.info.status for run in search.runs() if run.info.status != "FINISHED"] == ["KILLED", "KILLED"]
 
 
