@@ -34,14 +34,15 @@ def main() -> None:
     parser.add_argument("--experiment", type=Path, default=HERE / "digits.yaml")
     parser.add_argument("--seeds", type=int, default=30, help="searches of each method")
     parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--horizon", type=float, default=0.5, help="searches end at this share of training everything")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS)
     parser.add_argument("--output", type=Path, default=HERE / "comparison", help="folder")
     options, overrides = parser.parse_known_args()
     experiment = load_experiment(options.experiment, overrides)
-    bench = Bench.open(experiment)
+    bench = Bench.open(experiment, options.horizon)
     path = options.output / "runs.jsonl.xz"
     about = {"table": hashlib.sha256(experiment.search.table.read_bytes()).hexdigest()}
-    about["early_stopping"] = str(experiment.search.early_stopping)
+    about |= {"early_stopping": str(experiment.search.early_stopping), "horizon": str(options.horizon)}
     runs = read_runs(path, about)
     methods = [Method(sampler, early) for early in (False, True) for sampler in options.samplers]
     written = begun = time.monotonic()

@@ -66,7 +66,8 @@ def test_budgets_shares_and_regrets_by_hand():
     comparison = Comparison(truth, {"one": runs})
     np.testing.assert_allclose(comparison.budgets("one", 0.5), [3, 9])
     np.testing.assert_allclose(comparison.budgets("one", 0.99), [6, math.inf])
-    np.testing.assert_allclose(comparison.regrets("one"), [0, 1 / 6], atol=1e-12)
+    np.testing.assert_allclose(comparison.regrets("one", math.inf), [0, 1 / 6], atol=1e-12)
+    np.testing.assert_allclose(comparison.regrets("one", 3), [0.5, 5 / 6], atol=1e-12)
     np.testing.assert_allclose(comparison.shares("one", [2, 3, 8, 9]), [[0, 0.5, 1, 1], [0, 1 / 6, 1 / 6, 5 / 6]])
     assert "| one | 2 | 66.7 % (66.7 % – never) |" in budget_table(comparison)
 

@@ -15,13 +15,13 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from quietspike.core import OptionError
 from quietspike.search.config import EarlyStopping, Experiment, Sampler
 from quietspike.search.design import Design
 from quietspike.search.pareto import hypervolume
+from quietspike.search.processes import begin_worker
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
@@ -123,19 +123,20 @@ def _mean_curve(entries: Sequence[Entry]) -> list[dict[str, float]]:
     ]
 
 
-def simulate(truth: Truth, experiment: Experiment, space: Space) -> list[Point]:
+def simulate(truth: Truth, experiment: Experiment, space: Space, most: float = math.inf) -> list[Point]:
     """One search, up to where it has found all there is, or tried everything; one point for each training that ended.
 
     Args:
         truth: what trainings give.
         experiment: sampler, seed and early stopping.
         space: what is searched.
+        most: epochs that are trained; the search ends behind them.
     """
     study = SearchStudy(experiment, space, None)
     points: list[Point] = []
     found: list[tuple[float, float]] = []
     spent, area = 0, 0.0
-    while (claim := study.claim()) is not None:
+    while spent < most and (claim := study.claim()) is not None:
         curve = truth.curves[claim.design]
         trained = next(
             (epoch for epoch in experiment.rungs if not study.goes_on(claim, epoch, curve[epoch - 1])), truth.epochs
@@ -204,13 +205,13 @@ class Comparison:
             [next((float(p.spent) for p in points if p.area >= wanted), math.inf) for points in self.runs[name]]
         )
 
-    def regrets(self, name: str) -> NDArray[np.float64]:
-        """The share of the hypervolume that each search had not found at its end.
+    def regrets(self, name: str, budget: float) -> NDArray[np.float64]:
+        """The share of the hypervolume that each search had not found by a budget, in epochs.
 
         Shape:
             [searches].
         """
-        return np.array([1 - points[-1].area / self.truth.area for points in self.runs[name]])
+        return 1 - self.shares(name, [budget])[:, 0]
 
 
 def _area_by(points: Sequence[Point], budget: float) -> float:
@@ -225,14 +226,16 @@ class Bench:
         experiment: what is searched.
         space: of the experiment.
         truth: what each placement gives.
+        horizon: where searches end, as a share of the epochs that it takes to train everything.
     """
 
     experiment: Experiment
     space: Space
     truth: Truth
+    horizon: float = 1.0
 
     @classmethod
-    def open(cls, experiment: Experiment) -> Bench:
+    def open(cls, experiment: Experiment, horizon: float = 1.0) -> Bench:
         """From ``search.table``.
 
         Raises:
@@ -243,7 +246,7 @@ class Bench:
             raise OptionError("search.table: missing; it names the table to compare on")
         space, table = open_space(experiment), read_table(path)
         table.check_part(experiment, space, path)
-        return cls(experiment, space, find_truth(table, experiment, space))
+        return cls(experiment, space, find_truth(table, experiment, space), horizon)
 
     def simulate(self, method: Method, seed: int) -> list[Point]:
         """One search by a method."""
@@ -256,7 +259,8 @@ class Bench:
             "trials": self.space.size,
         }
         search = own.model_copy(update=changed)
-        return simulate(self.truth, self.experiment.model_copy(update={"seed": seed, "search": search}), self.space)
+        experiment = self.experiment.model_copy(update={"seed": seed, "search": search})
+        return simulate(self.truth, experiment, self.space, self.horizon * self.truth.exhausting)
 
 
 def compare(
@@ -285,7 +289,7 @@ _taken: list[Bench] = []
 
 
 def _take(bench: Bench) -> None:
-    torch.set_num_threads(1)
+    begin_worker(threads=1)
     _taken.append(bench)
 
 

@@ -22,6 +22,9 @@ from quietspike.search.plot import house_style, write_figure
 SHARES = (0.9, 0.95, 0.99)
 """Of the whole hypervolume, whose budgets are shown."""
 
+TENTH = 0.1
+"""Of exhausting the space, by which what has not been found is shown."""
+
 QUANTILES = (0.1, 0.5, 0.9)
 """Over searches."""
 
@@ -42,23 +45,28 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 
 def budget_table(comparison: Comparison) -> str:
     """Markdown: what share of the epochs of exhausting each method took, and what it had not found at its end."""
-    heads = ["method", "searches", *(f"{share:.0%} of hypervolume" for share in SHARES), "reached 99%", "final regret"]
+    truth = comparison.truth
+    heads = ["method", "searches", *(f"{share:.0%} of hypervolume" for share in SHARES), "reached 99%"]
+    heads += [f"regret at {TENTH:.0%}", "final regret"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in sorted(comparison.runs, key=lambda name: _order(comparison, name)):
-        budgets = [comparison.budgets(name, share) / comparison.truth.exhausting for share in SHARES]
+        budgets = [comparison.budgets(name, share) / truth.exhausting for share in SHARES]
         reached = int(np.isfinite(budgets[-1]).sum())
         count = len(comparison.runs[name])
-        regrets = comparison.regrets(name)
-        cells = [name, str(count), *(_spread(own) for own in budgets), f"{reached} of {count}", _spread(regrets)]
+        regrets = [comparison.regrets(name, budget) for budget in (TENTH * truth.exhausting, math.inf)]
+        cells = [name, str(count), *map(_spread, budgets), f"{reached} of {count}", *map(_spread, regrets)]
         lines.append(f"| {' | '.join(cells)} |")
-    note = "Median (10–90 % of the searches); budgets as shares of the epochs that training everything takes."
+    note = (
+        "Median (10–90 % of the searches); budgets as shares of the epochs that training everything takes, "
+        f"{truth.exhausting:,}; regret is the share of the hypervolume that was not found."
+    )
     return "\n".join([*lines, "", note, ""])
 
 
 def _order(comparison: Comparison, name: str) -> tuple[float, str]:
     """The soonest at 99 % first; those that are never there by their regret."""
     median = float(_quantiles(comparison.budgets(name, SHARES[-1]))[1])
-    regret = float(np.median(comparison.regrets(name)))
+    regret = float(np.median(comparison.regrets(name, math.inf)))
     return (median if math.isfinite(median) else 1e12 * (1 + regret), name)
 
 
@@ -94,8 +102,8 @@ def _curves_csv(comparison: Comparison) -> str:
 
 def _curves(comparison: Comparison) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
     """Method, budgets in epochs, and quantiles of the share that was found by then."""
-    whole = comparison.truth.exhausting
-    epochs = np.unique(np.geomspace(comparison.truth.epochs, whole, 200).astype(int)).astype(float)
+    last = max(points[-1].spent for runs in comparison.runs.values() for points in runs)
+    epochs = np.unique(np.geomspace(comparison.truth.epochs, last, 200).astype(int)).astype(float)
     for name in comparison.runs:
         yield name, epochs, _quantiles(comparison.shares(name, list(epochs)))
 
@@ -118,7 +126,7 @@ def _draw(comparison: Comparison, path: Path) -> None:
             axes.set_title(title, fontsize=9)
             axes.set_xscale("log")
             axes.set_ylim(LOWEST, 1.005)
-            axes.set_xlim(comparison.truth.epochs / comparison.truth.exhausting, 1)
+            axes.set_xlim(*(epochs[[0, -1]] / comparison.truth.exhausting))
             axes.set_xlabel("Epochs trained, share of exhausting the space")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))

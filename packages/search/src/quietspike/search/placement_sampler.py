@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
 
 from quietspike.search.aspects import Map
 from quietspike.search.design import Design
@@ -65,7 +67,11 @@ class PlacementSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The parameters of the design to try next."""
+        """The parameters of the design to try next; with one thread, as the other cores train."""
+        with _linear_algebra().limit(limits=1):
+            return self._choose(study, trial, search_space)
+
+    def _choose(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         generator = np.random.default_rng(self._seed)
         others = [t for t in study.get_trials(deepcopy=False) if t.params.keys() >= search_space.keys()]
         tried = {self._design_of(other) for other in others}
@@ -96,6 +102,12 @@ class PlacementSampler(BaseSampler):
     ) -> Any:
         """Never asked for: all parameters are sampled together."""
         raise NotImplementedError(f"{param_name} is no parameter of the space")
+
+
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    """Of numpy and scipy: on busy cores its threads wait for each other, which takes ten times as long."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 class _Models:

@@ -1,0 +1,192 @@
+"""What the table of every placement teaches: which site wants which dimension, the noise, and what a rung foretells.
+
+    python experiments/placement-bench/lessons.py [--experiment FILE] [--output FOLDER]
+
+The eight candidates are the subsets of time, channels and space, so that all placements are a full factorial design of
+these three at each site: effects are differences of means, and their shares of the variance add up. Writes and prints
+``lessons.md``; figures are the validation split's, means over seeds where there are several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import kendalltau, t
+
+from quietspike.core.weights import write_whole
+from quietspike.search.agreement import agreement
+from quietspike.search.comparing import Bench
+from quietspike.search.config import load_experiment
+from quietspike.search.tabulation import read_table
+
+HERE = Path(__file__).parent
+DIMENSIONS = {"time": "t", "channels": "c", "space": "s"}
+
+
+class Lessons:
+    """Figures of one table.
+
+    Args:
+        bench: the experiment, its space and the means over seeds.
+        table: every training.
+    """
+
+    def __init__(self, bench, table):
+        self.bench, self.table = bench, table
+        self.sites = list(bench.space.choices)
+        self.names = [site.removesuffix(".current") for site in self.sites]
+        self.designs = list(bench.truth.curves)
+        self.labels = [[bench.space.labels(design)[site] for site in self.sites] for design in self.designs]
+        ends = np.array([bench.truth.end(design) for design in self.designs])
+        self.accuracy, self.spikes = 100 * ends[:, 0], np.log10(ends[:, 1])
+        self.factors = {
+            (name, site): np.array([1.0 if letter in own[site].removesuffix("a") else -1.0 for own in self.labels])
+            for name, letter in DIMENSIONS.items()
+            for site in range(len(self.sites))
+        }  # "none" has no letter of theirs
+
+    def effects(self):
+        """Of each dimension at each site, over all else."""
+        columns = np.stack(list(self.factors.values()), axis=1)
+        fits = [dict(zip(self.factors, fit(columns, figure), strict=True)) for figure in (self.accuracy, self.spikes)]
+        lines = table_head(["", *self.names])
+        for name in DIMENSIONS:
+            cells = []
+            for site in range(len(self.sites)):
+                (points, wide), (decades, off) = (effects[name, site] for effects in fits)
+                low, high = 10 ** (decades - off), 10 ** (decades + off)
+                cells.append(f"{points:+.1f} ± {wide:.1f} points, spikes × {10**decades:.2f} [{low:.2f}, {high:.2f}]")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        return lines
+
+    def interactions(self):
+        """What of the variance is single effects, pairs of them, and the rest; and the strongest pairs."""
+        pairs = list(itertools.combinations(self.factors, 2))
+        columns = {pair: self.factors[pair[0]] * self.factors[pair[1]] for pair in pairs}
+        lines = table_head(["share of the variance", "accuracy", "log10 spikes"])
+        singles, doubles = (
+            [sum(share(column, figure) for column in found) for figure in (self.accuracy, self.spikes)]
+            for found in (self.factors.values(), columns.values())
+        )
+        rest = [1 - one - two for one, two in zip(singles, doubles, strict=True)]
+        rows = {"nine single effects": singles, "their 36 pairs": doubles, "the rest, noise among it": rest}
+        lines += [f"| {name} | {100 * left:.0f} % | {100 * right:.0f} % |" for name, (left, right) in rows.items()]
+        strongest = sorted(pairs, key=lambda pair: -share(columns[pair], self.accuracy))[:3]
+        said = [
+            f"{self.called(one)} with {self.called(other)} "
+            f"{2 * columns[one, other] @ self.accuracy / len(self.designs):+.1f} points"
+            for one, other in strongest
+        ]
+        return [*lines, "", f"The strongest pairs, beyond the sum of their effects: {'; '.join(said)}."]
+
+    def called(self, factor):
+        """Name of a dimension at a site."""
+        return f"{factor[0]} at {self.names[factor[1]]}"
+
+    def noise(self):
+        """Deviation over seeds beside that over placements."""
+        groups = {}
+        for (placement, _), entry in self.table.entries.items():
+            last = entry.metrics(entry.epochs)
+            groups.setdefault(placement, []).append((100 * last["accuracy"], math.log10(last["spikes"])))
+        several = [np.array(found) for found in groups.values() if len(found) > 1]
+        if not several:
+            return ["No placement has several seeds."]
+        freedom = sum(len(found) - 1 for found in several)
+        within = np.sqrt(sum(((found - found.mean(axis=0)) ** 2).sum(axis=0) for found in several) / freedom)
+        among = np.std([found[0] for found in groups.values()], axis=0, ddof=1)
+        shares = 100 * (within / among) ** 2
+        return [
+            f"{len(several)} placements have several seeds. One standard deviation from seed to seed is "
+            f"{within[0]:.1f} points of accuracy and a factor of {10 ** within[1]:.2f} in spikes; from placement to "
+            f"placement, each with one seed, {among[0]:.1f} points and a factor of {10 ** among[1]:.2f}. So "
+            f"{shares[0]:.0f} % of the variance of accuracy and {shares[1]:.0f} % of that of log10 spikes in single "
+            f"trainings are noise."
+        ]
+
+    def foretold(self):
+        """What the order after few epochs, and that of the validation split, says."""
+        truth = self.bench.truth
+        lines = table_head(["after epoch", "τ of accuracy with the last epoch's", "τ of spikes"])
+        for rung in range(1, truth.epochs):
+            early = [truth.curves[design][rung - 1] for design in self.designs]
+            pairs = (("accuracy", self.accuracy), (truth.objective, self.spikes))
+            taus = [kendalltau([values[name] for values in early], figure).statistic for name, figure in pairs]
+            lines.append(f"| {rung} | {taus[0]:.2f} | {taus[1]:.2f} |")
+        entries = [self.table.entries[design.placement, self.table.seed] for design in self.designs]
+        tau, quiet = (
+            agreement([value(entry.final) for entry in entries], [value(entry.outcome) for entry in entries])
+            for value in (lambda one: one.accuracy, lambda one: one.totals["spikes"])
+        )
+        return [*lines, "", f"Validation and test split of the same training: τ {tau} in accuracy, {quiet} in spikes."]
+
+    def front(self):
+        """The front, and how uniform placements stand to mixed ones."""
+        uniform = set(self.bench.space.uniform.values())
+        own = np.array([design.placement in uniform for design in self.designs])
+        lines = table_head([" · ".join(self.names), "accuracy %", "spikes", "seeds"])
+        best = -math.inf
+        for index in np.lexsort((-self.accuracy, self.spikes)):
+            if self.accuracy[index] > best:
+                best = self.accuracy[index]
+                seeds = len(self.table.of(self.designs[index].placement))
+                name = f"{' · '.join(self.labels[index])}{' (uniform)' if own[index] else ''}"
+                lines.append(f"| {name} | {best:.1f} | {10 ** self.spikes[index]:,.0f} | {seeds} |")
+        beaten = [
+            int(((self.accuracy[index] >= self.accuracy[own]) & (self.spikes[index] <= self.spikes[own])).sum())
+            for index in np.flatnonzero(~own)
+        ]
+        return [
+            *lines,
+            "",
+            f"{beaten.count(int(own.sum()))} of {len(beaten)} mixed placements are at least as good in both as every "
+            f"one of the {own.sum()} uniform ones; the one that beats most beats {max(beaten)}.",
+        ]
+
+
+def table_head(names):
+    """Of a Markdown table."""
+    return [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+
+
+def fit(columns, figure):
+    """Differences of the means with and without, each with half its 95 % interval, from orthogonal columns of ±1."""
+    slopes = columns.T @ figure / len(figure)
+    rest = figure - figure.mean() - columns @ slopes
+    freedom = len(figure) - columns.shape[1] - 1
+    wide = t.ppf(0.975, freedom) * math.sqrt(rest @ rest / freedom / len(figure))
+    return [(2 * slope, 2 * wide) for slope in slopes]
+
+
+def share(column, figure):
+    """Of the variance, that a column of ±1 explains."""
+    return float((column @ figure / len(figure)) ** 2 / figure.var())
+
+
+def main() -> None:
+    """Write and print the lessons."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", type=Path, default=HERE / "digits.yaml")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder")
+    options, overrides = parser.parse_known_args()
+    experiment = load_experiment(options.experiment, overrides)
+    bench = Bench.open(experiment)
+    lessons = Lessons(bench, read_table(experiment.search.table))
+    parts = {
+        "Effect of each dimension at each site": lessons.effects(),
+        "How far effects add up": lessons.interactions(),
+        "Noise": lessons.noise(),
+        "What an epoch foretells": lessons.foretold(),
+        "The front": lessons.front(),
+    }
+    text = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in parts.items()) + "\n"
+    write_whole(options.output / "lessons.md", text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
