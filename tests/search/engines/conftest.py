@@ -122,8 +122,8 @@ STOPPED = "Stopped; all that had ended is kept, and the same command goes on fro
 UNCONFIRMED = ("--confirm.seeds", "0")
 """Ends a search behind its trials, which takes half of the time."""
 
-OF_RAY = "network_util.cc"
-"""Marks what Ray's own library writes on a machine without a network; nothing here can stop it."""
+ASIDE = ("network_util.cc", "building the cache (")
+"""What Ray's own library writes on a machine without a network, and nothing here can stop; what a slow machine says."""
 
 PATIENCE = 420.0
 """Seconds for what takes some five when nothing else runs on the machine."""
@@ -168,7 +168,7 @@ class Search:
     def end(self):
         """Wait for the end of the process that was started."""
         out, err = self.driver.communicate(timeout=PATIENCE)
-        err = "".join(line for line in err.splitlines(keepends=True) if OF_RAY not in line)
+        err = "".join(line for line in err.splitlines(keepends=True) if not any(part in line for part in ASIDE))
         return subprocess.CompletedProcess(self.driver.args, self.driver.returncode, out, err)
 
     def move_to(self, folder):

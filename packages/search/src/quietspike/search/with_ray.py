@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune's own would end the trials and let the search go on
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # three files a trial that nobody would read
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one points at folders of Tune's, whatever its verbosity
 
 try:
