@@ -16,10 +16,13 @@ import psutil
 import pytest
 
 from quietspike.search.cli import main
+from quietspike.search.job import Job
 
-from .conftest import PATIENCE, wait_until
+from .conftest import PATIENCE, UNCONFIRMED, wait_until
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
+
+from quietspike.search.ray_cluster import Room
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 SECTION = re.search(r"## On a cluster\n(.*?)\n## ", README.read_text(), re.DOTALL)[1]
@@ -213,10 +216,10 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
     assert not second.is_running()
     search.unblock()
     cluster.start("worker", WORKER)
-    done = search.run("--search.workers", "1")
+    done = search.run("--search.workers", "1", *UNCONFIRMED)
     assert done.returncode == 0, done.stderr
     assert re.findall("Going on.*", done.stdout) == ["Going on: 2 of 8 trials are done, interrupted: 1"]
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
     assert [run.info.status for run in search.runs() if run.info.status != "FINISHED"] == ["KILLED", "KILLED"]
 
 
@@ -259,6 +262,30 @@ def test_a_node_that_does_not_see_the_folder_is_named(cluster, new):
 
 
 # what needs no cluster
+
+
+@pytest.mark.parametrize(
+    ("nodes", "keys", "gpus", "trials"),
+    [
+        ([(4, 0)], {}, 0, 4),
+        ([(4, 0), (2, 0)], {"cpus": 0.5}, 0, 12),
+        ([(1, 0), (4, 2)], {"device": "cpu"}, 0, 5),
+        ([(4, 0), (4, 2)], {}, 1, 2),
+        ([(8, 2)], {"workers": 3}, 1 / 2, 3),  # a third would not fit into what is left of the two
+        ([(8, 1)], {"workers": 3}, 1 / 3, 3),
+        ([(8, 4)], {"workers": 2}, 1, 2),
+        ([(8, 2)], {"gpus": 0.6}, 0.6, 2),  # one on each: a share of 0.6 is of one GPU
+        ([(8, 5)], {"gpus": 2.0}, 2, 2),
+        ([(3, 5)], {"gpus": 0.25}, 0.25, 3),
+    ],
+)
+def test_the_room_for_trials(tiny_experiment, monkeypatch, nodes, keys, gpus, trials):
+    alive = [{"Alive": True, "Resources": {"CPU": cpus, "GPU": own}} for cpus, own in nodes]
+    monkeypatch.setattr("ray.nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64}}])
+    asked = {"workers": 0, **keys}
+    experiment = tiny_experiment(device=asked.pop("device", "auto"), search={"engine": "ray", **asked})
+    room = Room(Job(experiment, None, None), joined=True)
+    assert (room.gpus, room.trials) == (gpus, trials)
 
 
 @pytest.mark.parametrize(

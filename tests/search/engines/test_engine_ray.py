@@ -1,17 +1,23 @@
 """The engine ``ray``: the same search as with ``optuna``, and what it makes of kills and failures."""
 
+import errno
 import re
 import subprocess
 import sys
+from itertools import pairwise
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from quietspike.search.cli import main
 
-from .conftest import PATIENCE, STOPPED
+from .conftest import PATIENCE, STOPPED, UNCONFIRMED
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
+from ray.exceptions import RayTaskError
+
+from quietspike.search import with_ray
 
 RAY = {"engine": "ray"}
 
@@ -49,22 +55,14 @@ def test_gives_the_same_as_optuna(new_search, undisturbed):
 
 
 @pytest.mark.slow
-def test_gives_the_same_as_optuna_by_tpe(new_search):
-    both = [new_search(search={"engine": engine, "sampler": "tpe", "trials": 14}) for engine in ("optuna", "ray")]
-    for search in both:
-        assert search.run().returncode == 0
-    both[1].assert_like(both[0])
-
-
-@pytest.mark.slow
 def test_a_search_begun_with_one_engine_goes_on_with_the_other(going_on, undisturbed):
     search = going_on
     search.kill()
     assert_all_end([search.worker])
     search.unblock()
-    done = search.run("--search.engine", "optuna")
+    done = search.run("--search.engine", "optuna", *UNCONFIRMED)
     assert (done.returncode, done.stderr) == (0, "")
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
 
 
 @pytest.mark.slow
@@ -79,21 +77,18 @@ def test_a_killed_worker_and_a_killed_driver(going_on, undisturbed):
     search.kill()
     assert_all_end(processes)
     search.unblock()
-    done = search.run()
+    done = search.run(*UNCONFIRMED)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall("Going on.*", done.stdout) == ["Going on: 2 of 8 trials are done, interrupted: 1"]
     assert search.facts[:2] == before
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
     assert [run.info.status for run in search.runs() if run.info.status != "FINISHED"] == ["KILLED", "KILLED"]
 
 
 @pytest.mark.slow
 def test_kills_during_the_confirmation(new_search, undisturbed):
     search = new_search(search=RAY)
-    assert search.run("--confirm.seeds", "0").returncode == 0
-    search.block(step=4)
-    search.start()
-    first = search.blocked()
+    first = search.block_confirmation()
     search.block(step=1)  # it goes on behind its first epoch
     first.kill()
     search.blocked(after=first)
@@ -136,24 +131,38 @@ def test_ctrl_c_ends_in_one_line_and_a_second_driver_is_refused(going_on, undist
     assert_all_end(processes)
     search.assert_nothing_runs()
     search.unblock()
-    assert search.run().returncode == 0
-    search.assert_like(undisturbed)
+    assert search.run(*UNCONFIRMED).returncode == 0
+    search.assert_like(undisturbed, confirmed=False)
 
 
 @pytest.mark.slow
 def test_trials_that_raise_or_turn_nan_are_recorded_and_the_search_goes_on(new_search):
     shape = {"candidates": ["none", "raising", "nan"], "trials": 6}
-    unconfirmed = {"seeds": 0, "uniform": None}
-    both = [new_search(search={"engine": engine, **shape}, confirm=unconfirmed) for engine in ("optuna", "ray")]
-    for search in both:
-        done = search.run()
-        assert (done.returncode, done.stderr) == (0, "")
-    reasons = [[trial.outcome.reason for trial in search.study.results()] for search in both]
-    assert reasons[1] == reasons[0]
-    assert any("no attention today" in str(reason) for reason in reasons[1])
-    assert any("DivergedError" in str(reason) for reason in reasons[1])
-    assert [run.info.status for run in both[1].runs("trial")] == [run.info.status for run in both[0].runs("trial")]
-    both[1].assert_nothing_runs()
+    search = new_search(search={**RAY, **shape}, confirm={"seeds": 0, "uniform": None})
+    done = search.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    reasons = {trial.placement.label: str(trial.outcome.reason) for trial in search.study.results()}
+    assert len(reasons) == 6
+    assert reasons["none"] == "None"
+    everywhere = "block1 {0} · block2 {0} · block3 {0}"
+    assert reasons[everywhere.format("raising")] == "RuntimeError: no attention today"
+    assert reasons[everywhere.format("nan")].startswith("DivergedError: the ")
+    statuses = ["FINISHED" if reason == "None" else "FAILED" for reason in reasons.values()]
+    assert [run.info.status for run in search.runs("trial")] == statuses
+    search.assert_nothing_runs()
+
+
+def test_a_full_disk_where_trials_are_judged_is_told_as_such(monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device", "study.journal")
+
+    def get(reference):
+        raise RayTaskError("goes_on", "", full).as_instanceof_cause()
+
+    monkeypatch.setattr("ray.get", get)
+    judge = SimpleNamespace(goes_on=SimpleNamespace(remote=lambda *question: None))
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        with_ray._ask(judge, "claim", 1, {})
+    assert raised.value.errno == errno.ENOSPC
 
 
 INITIALISED = """
@@ -163,7 +172,7 @@ from pathlib import Path
 from quietspike.search import load_experiment, run_search
 
 if __name__ == "__main__":
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     result = run_search(load_experiment(Path(sys.argv[1]), ["--output", "here"]))
     assert ray.is_initialized(), "it was not the search's to end"
     print(len(result.trials), sorted(os.listdir("here")))
@@ -176,6 +185,8 @@ def test_a_relative_folder_in_a_ray_that_runs_already(new_search):
         search={**RAY, "trials": 3, "candidates": ["none", "ta"]}, confirm={"seeds": 1, "uniform": ["ta"]}
     )
     folder = search.file.parent
+    (folder / "here").mkdir()
+    search.store = search.store.rename(folder / "here" / "mlflow.db")
     done = subprocess.run(
         [sys.executable, "-c", INITIALISED, search.file],
         cwd=folder,
@@ -187,6 +198,12 @@ def test_a_relative_folder_in_a_ray_that_runs_already(new_search):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"3 {sorted(['artifacts', search.folder.name, 'mlflow.db', 'mlflow.db.lock'])}\n"
     assert (folder / "here" / search.folder.name / "pareto.svg").exists()
+    for kind in ("trial", "confirmation"):
+        times = [(run.info.start_time, run.info.end_time) for run in search.runs(kind)]
+        assert len(times) > 1
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(times)), (
+            "there is room for three, one was asked for"
+        )
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from quietspike.search.cli import main
 
-from .conftest import STOPPED, wait_until
+from .conftest import STOPPED, UNCONFIRMED, wait_until
 
 WITHIN_SECONDS = 20
 """For workers to notice that their driver is dead: a moment, but this machine may be busy."""
@@ -73,11 +73,11 @@ def test_an_interrupted_search_goes_on(going_on, undisturbed):
     for _ in range(2):
         search.interrupt()
         assert search.end().returncode == 130
-        search.start()
+        search.start(*UNCONFIRMED)
         search.worker = search.blocked(after=search.worker)
     search.unblock()
     assert search.end().returncode == 0
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
 
 
 def test_trials_that_raise_or_turn_nan_are_recorded_and_the_search_goes_on(new_search):
@@ -153,10 +153,7 @@ def kill_thrice(search):
 @pytest.mark.slow
 def test_a_driver_that_is_killed_during_the_confirmation(new_search, undisturbed):
     search = new_search()
-    assert search.run("--confirm.seeds", "0").returncode == 0
-    search.block(step=4)
-    search.start()
-    worker = search.blocked()
+    worker = search.block_confirmation()
     wait_until(lambda: "FINISHED" in [run.info.status for run in search.runs("confirmation")])
     search.kill()
     psutil.wait_procs([worker], timeout=WITHIN_SECONDS)
@@ -173,10 +170,7 @@ def test_a_driver_that_is_killed_during_the_confirmation(new_search, undisturbed
 @pytest.mark.slow
 def test_a_worker_that_is_killed_during_the_confirmation(new_search, undisturbed):
     search = new_search()
-    assert search.run("--confirm.seeds", "0").returncode == 0
-    search.block(step=4)
-    search.start()
-    worker = search.blocked()
+    worker = search.block_confirmation()
     worker.kill()
     search.unblock()
     assert search.end().returncode == 0
@@ -186,7 +180,7 @@ def test_a_worker_that_is_killed_during_the_confirmation(new_search, undisturbed
 @pytest.mark.slow
 def test_a_confirmation_that_kills_its_workers_is_reported(new_search):
     search = new_search(search={"trials": 3})
-    assert search.run("--confirm.seeds", "0").returncode == 0
+    assert search.run(*UNCONFIRMED).returncode == 0
     search.block()
     search.start("--confirm.seeds", "1")
     kill_thrice(search)

@@ -177,6 +177,95 @@ def test_only_the_run_of_a_name_is_ended(tracker):
         assert {entry[0]: entry[1] for entry in everything(tracker)[1:]} == {names[0]: "KILLED", names[1]: "RUNNING"}
 
 
+def test_what_the_driver_ended_stays_so_whatever_its_worker_writes_then(tracker):
+    """As behind a network that parts them."""
+    with tracker.child("trial", "trial 0", {}) as run:
+        tracker.end_all()
+        run.log_metrics({"accuracy": 0.5}, step=1)
+        [spooled] = [run for run in tracker.spool.runs if not run.lasting]
+        remove = type(spooled.path).unlink
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr(type(spooled.path), "unlink", lambda path, **options: dying(remove, path, spooled.path))
+            tracker.sender().send()
+        assert spooled.path.exists(), "its sender died before it was removed"
+    tracker.sender().send()
+    assert [(entry[1], entry[6]) for entry in everything(tracker)][1:] == [("KILLED", {})]
+    assert [run for run in tracker.spool.runs if not run.lasting] == []
+
+
+def dying(remove, path, doomed):
+    if path == doomed:
+        raise Killed
+    remove(path)
+
+
+def test_what_is_removed_meanwhile_is_not_kept(tracker, monkeypatch):
+    with tracker.child("trial", "trial 0", {}):
+        pass
+    listed = tracker.spool.runs
+    tracker.sender().send()
+    monkeypatch.setattr(Spool, "runs", listed)
+    assert tracker.spool.kept == []
+
+
+def test_what_was_kept_does_not_hold_up_the_next_start(tracker, tiny_experiment):
+    with tracker.child("trial", "trial 0", {}):
+        pass
+    kept = [run.name for run in tracker.spool.kept]
+    assert len(kept) == 2
+    again = open_tracker(tiny_experiment(), {})
+    assert [run.name for run in again.spool.kept] == kept
+
+
+def test_a_group_that_somebody_deleted_is_named_once(tracker, tiny_experiment):
+    said = []
+    sender = tracker.sender(said.append)
+    MlflowClient(tracker.uri).delete_experiment(sender.connect())
+    for number in range(3):
+        with tracker.child("trial", f"trial {number}", {}):
+            pass
+    reason = f"tracking.experiment: quietspike: was deleted in {tracker.uri}; restore it there, or give another name"
+    for ask in (sender.send, lambda: open_tracker(tiny_experiment(), {})):
+        with pytest.raises(TrackingError) as raised:
+            ask()
+        assert str(raised.value) == reason
+    assert said == []
+    MlflowClient(tracker.uri).restore_experiment(store_id(tracker))
+    sender.send()
+    assert [entry[1] for entry in everything(tracker)] == ["RUNNING", "FINISHED", "FINISHED", "FINISHED"]
+
+
+def store_id(tracker):
+    return MlflowClient(tracker.uri).get_experiment_by_name(tracker.group).experiment_id
+
+
+def test_a_group_that_another_search_makes_at_the_same_moment(tracker, monkeypatch):
+    first = tracker.sender().connect()
+    find, asked = MlflowClient.get_experiment_by_name, []
+
+    def late(client, name):
+        asked.append(name)
+        return find(client, name) if len(asked) > 1 else None
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", late)
+    assert tracker.sender().connect() == first
+
+
+def test_a_store_that_is_a_new_one_in_mid_search_keeps_children_and_parent_together(
+    tracker, tiny_experiment, store_template
+):
+    sender = tracker.sender()
+    with tracker.child("trial", "trial 0", {}) as run:
+        sender.send()
+        (tiny_experiment().output / "mlflow.db").write_bytes(store_template.read_bytes())
+        run.log_metrics({"accuracy": 0.5}, step=1)
+        sender.send()
+    tracker.parent.end("FINISHED")
+    sender.send()
+    parent, child = everything(tracker)
+    assert child[3] == parent[0]
+
+
 def test_a_run_that_somebody_deleted_and_a_store_that_is_a_new_one(tracker, tiny_experiment, store_template):
     with tracker.child("trial", "trial 0", {}) as run:
         tracker.sender().send()

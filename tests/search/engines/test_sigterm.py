@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import STOPPED
+from .conftest import STOPPED, UNCONFIRMED
 
 ENGINES = ["optuna", pytest.param("ray", marks=pytest.mark.slow)]
 
@@ -43,22 +43,22 @@ def test_a_search_stops_and_goes_on(new_search, undisturbed, engine, send):
     assert parent.info.status == "KILLED"
     assert len(search.facts) == 2
     search.unblock()
-    assert search.run().returncode == 0
-    search.assert_like(undisturbed)
+    assert search.run(*UNCONFIRMED).returncode == 0
+    search.assert_like(undisturbed, confirmed=False)
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_told_to_end_is_replaced(new_search, undisturbed):
     search = new_search()
     search.block(step=4)
-    search.start()
+    search.start(*UNCONFIRMED)
     worker = search.blocked()
     worker.terminate()
     search.blocked(after=worker)
     search.unblock()
     done = search.end()
     assert (done.returncode, done.stderr) == (0, "")
-    search.assert_like(undisturbed)
+    search.assert_like(undisturbed, confirmed=False)
 
 
 def test_a_training_stops(new_search):

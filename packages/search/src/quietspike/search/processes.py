@@ -103,6 +103,21 @@ def prepare_worker(threads: int) -> None:
     keep_freed_memory()
 
 
+@contextmanager
+def room_asked() -> Iterator[None]:
+    """A full disk is no placement's fault, and ends the search.
+
+    Raises:
+        QuietspikeError: in its stead.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise QuietspikeError(f"{error.filename or 'output'}: {error.strerror}; what had ended is kept") from error
+
+
 def begin_worker(threads: int) -> None:
     """What a process of this driver's does first, once: it ends with the driver, and at SIGTERM."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -130,14 +145,10 @@ def _work(
 ) -> None:
     begin_worker(threads)
     try:
-        work(*args, worker)
+        with room_asked():
+            work(*args, worker)
     except QuietspikeError as error:
         complain.send(str(error))
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        complain.send(f"{error.filename or 'output'}: {error.strerror}; what had ended is kept")
         sys.exit(1)
 
 

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from quietspike.core import OptionError, QuietspikeError
 from quietspike.core.weights import write_whole
-from quietspike.search.data import open_dataset
+from quietspike.search.data import prepare_data
 from quietspike.search.job import Job
 from quietspike.search.tracked_run import describe
 
@@ -55,7 +55,8 @@ class Room:
         self.cpus = float(job.threads) if options.cpus is None else options.cpus
         self._asked = options.workers or (None if joined else job.workers)
         total = 0.0 if job.experiment.device == "cpu" else sum(_has(node, "GPU") for node in self._nodes)
-        self.gpus = min(1.0, total / (self._asked or 1)) if options.gpus is None else options.gpus
+        share = 1 / math.ceil((self._asked or 1) / total) if total else 0.0  # never parts of two GPUs
+        self.gpus = share if options.gpus is None else options.gpus
         if not any(_has(node, "CPU") >= self.cpus and _has(node, "GPU") >= self.gpus for node in self._nodes):
             largest = max(self._nodes, key=lambda node: (_has(node, "GPU"), _has(node, "CPU")))
             key = "cpus" if all(_has(node, "CPU") < self.cpus for node in self._nodes) else "gpus"
@@ -70,8 +71,11 @@ class Room:
         return self._asked or sum(self._holds(node) for node in self._nodes)
 
     def _holds(self, node: dict[str, Any]) -> int:
-        takes = ((_has(node, "CPU"), self.cpus), (_has(node, "GPU"), self.gpus))
-        return int(min(has / takes + 1e-9 for has, takes in takes if takes > 0))
+        holds = int(_has(node, "CPU") / self.cpus + 1e-9)
+        if self.gpus > 0:
+            whole, shares = max(1.0, self.gpus), max(1, int(1 / self.gpus + 1e-9))
+            holds = min(holds, int(_has(node, "GPU") / whole) * shares)
+        return holds
 
 
 @contextmanager
@@ -194,9 +198,7 @@ def _look(job: Job, folder: str, marker: str) -> str | None:
         )
     if complaint is None:
         try:
-            dataset = open_dataset(job.experiment)
-            for name in ("train", "validation", "test"):
-                dataset.split(name)
+            prepare_data(job.experiment, job.space)
         except (QuietspikeError, OSError) as error:
             return f"{_here()}: {error}"
     return complaint

@@ -42,13 +42,13 @@ class Replay:
 
     def send(self) -> str:
         """Send it; gives MLflow's id of the run."""
-        over = False
-        for entry, offset in self._run.lines(self._note.offset):
-            over = over and entry["op"] != "resume"
-            if not over:  # else its driver had given it up
+        note = self._note
+        for entry, offset in self._run.lines(note.offset):
+            note.over = note.over and entry["op"] != "resume"
+            if not note.over:  # else its driver had given it up
                 getattr(self, f"_{entry['op']}")(entry)
-            over = over or entry["op"] == "end"
-            self._note.offset = offset
+            note.over = note.over or entry["op"] == "end"
+            note.offset = offset
             if any(len(self._batch[kind]) >= limit for kind, limit in LIMITS.items()):
                 self._flush()
         self._flush()

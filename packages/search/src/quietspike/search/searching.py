@@ -12,14 +12,13 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from quietspike.core import ENGINES, OptionError, Placement, QuietspikeError
-from quietspike.core.contracts import Checking, Engine, SplitName
+from quietspike.core import ENGINES, OptionError, QuietspikeError
+from quietspike.core.contracts import Checking, Engine
 from quietspike.core.training import resolve_device
 from quietspike.core.weights import write_whole
 from quietspike.search.config import Experiment
 from quietspike.search.confirmation import collect_confirmations, plan_confirmation
-from quietspike.search.data import open_dataset
-from quietspike.search.design import Design
+from quietspike.search.data import prepare_data
 from quietspike.search.job import Job
 from quietspike.search.pareto import find_front, hypervolume
 from quietspike.search.progress import ProgressShow, best_note, outcome_text, trial_line
@@ -31,8 +30,6 @@ from quietspike.search.sending import sending
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
 from quietspike.search.tracking import open_tracker
-
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 SHOW_EVERY = 0.3
 """Seconds between two looks at what has ended."""
@@ -82,14 +79,6 @@ def run_search(experiment: Experiment, console: Console | None = None) -> Search
             log_report(result, job)
     print_report(result, console)
     return result
-
-
-def prepare_data(experiment: Experiment, space: Space) -> None:
-    """Make the cache of all splits, of each form that the data take, before several processes ask for them."""
-    for case in space.cases or (None,):
-        changed = experiment if case is None else Design(Placement(), case.chosen).apply(experiment)
-        for name in SPLITS:
-            open_dataset(changed).split(name)
 
 
 def _require_rungs(experiment: Experiment) -> None:

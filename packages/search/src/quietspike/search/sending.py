@@ -67,14 +67,21 @@ class Sender:
                 for run in self.spool.runs:
                     if run.name not in self._refused and is_new(run):
                         self._send(run)
-                    if not run.lasting and run.ended and not is_new(run):
+                    note = Note(run)
+                    if note.over and not run.lasting:
                         run.path.unlink(missing_ok=True)  # the store has it altogether
-                        Note(run).forget()
+                        note.forget()
         except Timeout:
             return
 
     def check(self, run: SpooledRun) -> None:
-        """Have a run sent from its beginning if the store does not have it any more."""
+        """Look for the store, and have a run sent from its beginning if it does not have it any more.
+
+        Raises:
+            AwayError: if the store does not answer now.
+            TrackingError: if it never will.
+        """
+        self.connect()
         note = Note(run)
         if note.run_id is not None:
             with opening(self.group.uri) as client:
@@ -85,10 +92,13 @@ class Sender:
         try:
             self._replay(run)
         except RefusedError as error:
+            self._group_id = None  # the store may be a new one, or somebody have deleted the run, or the whole group
+            self.connect()
             try:
                 if not error.gone:
                     raise
-                self._group_id = None  # the store is a new one, or somebody has deleted the run
+                if run.begin["parent"] is not None:
+                    self.check(self.spool.run(run.begin["parent"]))
                 Note(run).forget()
                 self._replay(run)
             except RefusedError as final:

@@ -109,7 +109,7 @@ class SpooledRun:
 
 
 class Note:
-    """What of a run was sent: MLflow's id of it, and how many bytes of its file.
+    """What of a run was sent: MLflow's id of it, how many bytes of its file, and whether these end it.
 
     Args:
         run: whose.
@@ -123,12 +123,14 @@ class Note:
             data = {}
         self.run_id: str | None = data.get("run")
         self.offset: int = data.get("offset", 0)
+        self.over: bool = data.get("over", False)
         self.begun = self.path.exists()
 
     def write(self) -> None:
         """Keep it; a loss of power may undo that."""
         temporary = self.path.with_suffix(".new")
-        temporary.write_text(json.dumps({"run": self.run_id, "offset": self.offset}), encoding="utf-8")
+        data = {"run": self.run_id, "offset": self.offset, "over": self.over}
+        temporary.write_text(json.dumps(data), encoding="utf-8")
         temporary.replace(self.path)
 
     def forget(self) -> None:
@@ -138,7 +140,9 @@ class Note:
 
 def is_new(run: SpooledRun) -> bool:
     """Whether anything of a run is still to be sent."""
-    return next(run.lines(Note(run).offset), None) is not None
+    with suppress(FileNotFoundError):  # it was sent to its end, and removed
+        return next(run.lines(Note(run).offset), None) is not None
+    return False
 
 
 @dataclass(frozen=True)

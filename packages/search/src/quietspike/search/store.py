@@ -26,7 +26,8 @@ IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 NO_STORE = "a folder is no store; give a database, such as sqlite:///mlflow.db, or a server, such as http://host:5000"
 GONE = "RESOURCE_DOES_NOT_EXIST"
-REFUSALS = (GONE, "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+REFUSALS = (GONE, TAKEN, "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 """MLflow's codes for what will not be taken another time either."""
 
 
@@ -83,11 +84,23 @@ def opening(uri: str) -> Iterator[MlflowClient]:
 
 
 def find_group(client: MlflowClient, group: Group) -> str:
-    """The id of a group of runs, which is made if it is not there."""
+    """The id of a group of runs, which is made if it is not there.
+
+    Raises:
+        TrackingError: if somebody has deleted it; the store keeps its name.
+    """
     found = client.get_experiment_by_name(group.name)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(group.name, artifact_location=group.artifacts))
+    if found is None:
+        try:
+            return str(client.create_experiment(group.name, artifact_location=group.artifacts))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(group.name)
+            if error.error_code != TAKEN or found is None:
+                raise
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        where = f"tracking.experiment: {group.name}: was deleted in {group.uri}"
+        raise TrackingError(f"{where}; restore it there, or give another name")
+    return str(found.experiment_id)
 
 
 def is_active(client: MlflowClient, run_id: str) -> bool:
@@ -169,4 +182,4 @@ def _impatiently() -> Iterator[None]:
         yield
     finally:
         for key in ours:
-            del os.environ[key]
+            os.environ.pop(key, None)  # another thread's, too

@@ -129,21 +129,22 @@ def open_tracker(experiment: Experiment, record: Mapping[str, str]) -> Tracker:
     Raises:
         TrackingError: if there can be no such store; names its URI.
     """
+    from quietspike.search.store import AwayError
+
     tracker = find_tracker(experiment)
     flat = _texts(experiment)
     changeable = {key: value for key, value in flat.items() if key.startswith(CHANGEABLE)}
     marks = _marks(experiment, "search")
     tags = {**changeable, **record, **marks, RUN_NAME_TAG: experiment.folder.name}
     parent = tracker.spool.run(tracker.search)
-    with _reached(tracker) as sender:
-        if sender is not None:
-            sender.check(parent)
-        if parent.path.exists():
-            parent.take_over()
-            parent.add("resume", tags=tags)
-        else:
-            params = {key: value for key, value in flat.items() if key not in changeable}
-            tracker.spool.begin(tracker.search, parent=None, tags=tags, params=params, find=marks)
+    with suppress(AwayError):
+        tracker.sender().check(parent)
+    if parent.path.exists():
+        parent.take_over()
+        parent.add("resume", tags=tags)
+    else:
+        params = {key: value for key, value in flat.items() if key not in changeable}
+        tracker.spool.begin(tracker.search, parent=None, tags=tags, params=params, find=marks)
     return tracker
 
 
@@ -179,35 +180,17 @@ def track_training(
         TrackingError: if there can be no such store; names its URI.
     """
     from quietspike.search.sending import sending
+    from quietspike.search.store import AwayError
 
     tracker = find_tracker(experiment)
     tags = {**record, **_marks(experiment, "training"), RUN_NAME_TAG: name, **_worker_tags()}
     params = {**_texts(experiment), **sites}
-    with _reached(tracker):
-        _end_runs(tracker.spool, lambda begin: begin["parent"] is None and not _has_worker(begin["tags"]))
-        run = _begin(tracker.spool, "training", None, tags, params)
+    with suppress(AwayError):
+        tracker.sender().connect()
+    _end_runs(tracker.spool, lambda begin: begin["parent"] is None and not _has_worker(begin["tags"]))
+    run = _begin(tracker.spool, "training", None, tags, params)
     with sending(tracker.sender(say)), ending(run):
         yield run
-
-
-@contextmanager
-def _reached(tracker: Tracker) -> Iterator[Sender | None]:
-    """The store is looked for, before anything is written, and has all that is written meanwhile, unless it is away.
-
-    Raises:
-        TrackingError: if there can be no such store.
-    """
-    from quietspike.search.store import AwayError
-
-    sender: Sender | None = tracker.sender()
-    try:
-        tracker.sender().connect()
-    except AwayError:
-        sender = None
-    yield sender
-    if sender is not None:
-        with suppress(AwayError):
-            sender.send()
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

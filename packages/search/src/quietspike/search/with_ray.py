@@ -13,12 +13,14 @@ import math
 import os
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Tune's own would end the trials and let the search go on
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # three files a trial that nobody would read
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one points at folders of Tune's, whatever its verbosity
 
 try:
@@ -35,7 +37,7 @@ from quietspike.core import QuietspikeError
 from quietspike.search.confirmation import Task
 from quietspike.search.design import Design
 from quietspike.search.job import Job
-from quietspike.search.processes import Watch, prepare_worker
+from quietspike.search.processes import Watch, prepare_worker, room_asked
 from quietspike.search.ray_cluster import Room, cluster, missing_here
 from quietspike.search.results import Outcome
 from quietspike.search.study import DEATHS, STUDY_NAME, Claim
@@ -62,15 +64,7 @@ class RayEngine:
     def confirm(self, job: Job, tasks: Sequence[Task], watch: Watch) -> None:
         """Run all tasks that have no outcome yet."""
         with cluster(job) as room:
-            confirmation = _Confirmation(job, room)
-            for task in tasks:
-                confirmation.begin(task)
-            try:
-                while confirmation.pending:
-                    confirmation.take_ended()
-                    watch()
-            finally:
-                confirmation.cancel()
+            _Confirmation(job, room, tasks).run(watch)
 
 
 def run_tune(trainable: Any, job: Job, room: Room, watch: Watch) -> None:
@@ -105,26 +99,37 @@ def run_tune(trainable: Any, job: Job, room: Room, watch: Watch) -> None:
 class _Confirmation:
     """Tasks of Ray, begun again when their worker dies: Ray itself would do so for ever where memory is short."""
 
-    def __init__(self, job: Job, room: Room) -> None:
+    def __init__(self, job: Job, room: Room, tasks: Sequence[Task]) -> None:
         self._job = job
+        self._room = room
         self._shared = ray.put(job)
         self._remote = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=0)(_run_task)
         self._deaths: Counter[Task] = Counter()
-        self.pending: dict[Any, Task] = {}
+        self._waiting = deque(tasks)
+        self._pending: dict[Any, Task] = {}
 
-    def begin(self, task: Task) -> None:
-        """Have a task run."""
-        self.pending[self._remote.remote(self._shared, task, os.getcwd())] = task
-
-    def take_ended(self) -> None:
-        """Wait a moment for tasks to end.
+    def run(self, watch: Watch) -> None:
+        """Run all of them, as many at once as trials.
 
         Raises:
             QuietspikeError: if one gave up for a reason that is no placement's fault.
         """
-        done, _ = ray.wait(list(self.pending), timeout=0.5)
+        try:
+            while self._waiting or self._pending:
+                while self._waiting and len(self._pending) < self._room.trials:
+                    task = self._waiting.popleft()
+                    self._pending[self._remote.remote(self._shared, task, os.getcwd())] = task
+                self._take_ended()
+                watch()
+        finally:
+            for reference in self._pending:  # a shared cluster would go on with what is left
+                ray.cancel(reference, force=True)
+
+    def _take_ended(self) -> None:
+        """Wait a moment for tasks to end."""
+        done, _ = ray.wait(list(self._pending), timeout=0.5)
         for reference in done:
-            task = self.pending.pop(reference)
+            task = self._pending.pop(reference)
             try:
                 complaint = ray.get(reference)
             except RayTaskError as error:
@@ -135,16 +140,11 @@ class _Confirmation:
             if complaint is not None:
                 raise QuietspikeError(complaint)
 
-    def cancel(self) -> None:
-        """A shared cluster would go on with what is left."""
-        for reference in self.pending:
-            ray.cancel(reference, force=True)
-
     def _lose(self, task: Task) -> None:
         self._job.tracker.end_named(f"seed {task.seed}: {task.design.label}")
         self._deaths[task] += 1
         if self._deaths[task] < DEATHS:
-            self.begin(task)
+            self._waiting.appendleft(task)
         else:
             task.record(self._job, Outcome.failed(f"its worker died {DEATHS} times"))
 
@@ -265,11 +265,20 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dic
         return {**dict.fromkeys(figures, math.nan), "complaint": missing}
     prepare_worker(job.threads)
     try:
-        outcome = job.evaluate_claim(claim, 0, lambda *question: _ask(judge, *question))
+        with room_asked():
+            outcome = job.evaluate_claim(claim, 0, partial(_ask, judge))
     except QuietspikeError as error:
         return {**dict.fromkeys(figures, math.nan), "complaint": str(error)}
     shown = {figure: {**outcome.totals, "accuracy": outcome.accuracy}.get(figure, math.nan) for figure in figures}
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
+
+
+def _ask(judge: Any, *question: Any) -> bool:
+    """``Judge.goes_on``; raises what that does as it is there, since Ray's errors hide that the disk is full."""
+    try:
+        return bool(ray.get(judge.goes_on.remote(*question)))
+    except RayTaskError as error:
+        raise error.cause from None
 
 
 def _run_task(job: Job, task: Task, folder: str) -> str | None:
@@ -278,7 +287,8 @@ def _run_task(job: Job, task: Task, folder: str) -> str | None:
         return missing
     prepare_worker(job.threads)
     try:
-        task.run(job, worker=0)
+        with room_asked():
+            task.run(job, worker=0)
     except QuietspikeError as error:
         return str(error)
     return None
