@@ -273,14 +273,6 @@ def _run_trial(config: dict[str, Any], job: Job, folder: str, judge: Any) -> dic
     return {**shown, "outcome": json.dumps(outcome.data)}  # as text: Ray would flatten a mapping
 
 
-def _ask(judge: Any, *question: Any) -> bool:
-    """``Judge.goes_on``; raises what that does as it is there, since Ray's errors hide that the disk is full."""
-    try:
-        return bool(ray.get(judge.goes_on.remote(*question)))
-    except RayTaskError as error:
-        raise error.cause from None
-
-
 def _run_task(job: Job, task: Task, folder: str) -> str | None:
     missing = missing_here(job, folder)
     if missing is not None:
