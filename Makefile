@@ -25,8 +25,8 @@ check: .venv/.tools ## set up, then lint, format, types and layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-verify: .venv/.tools ## set up, then the slow tests: wheels in fresh environments, long fuzzing, long fault tests
-	.venv/bin/pytest -m slow -v $(ARGS)
+verify: .venv/.tools ## set up, then the slow tests, JOBS (2) at a time: wheels in fresh environments, fuzzing, faults
+	.venv/bin/pytest -m slow -v -n $(JOBS) --dist loadscope $(ARGS)
 
 clean: ## remove the environment and all that tools leave behind, never the searches in runs/
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

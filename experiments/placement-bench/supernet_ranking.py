@@ -1,12 +1,13 @@
 """Does a supernet rank placements as trainings of their own do? Kendall's tau, for accuracy and spikes.
 
-    python experiments/placement-bench/supernet_ranking.py EXPERIMENT.yaml TRIALS.csv [TRIALS.csv ...] [--seeds 3]
+    python experiments/placement-bench/supernet_ranking.py EXPERIMENT.yaml TRIALS [TRIALS ...] [--seeds 3]
         [--output FOLDER] [--key value ...]
 
-TRIALS.csv is what a search of the same network and data leaves, or any table with the columns placement (JSON),
-accuracy and spikes; rows of one placement, as of several seeds, count with their mean, rows that failed or were stopped
-early do not. One supernet is trained for each seed, kept in FOLDER and found there the next time. Prints a line for
-each seed and one for the mean over the seeds, and writes supernet_ranking.csv.
+TRIALS is a table of quietspike tabulate (.jsonl.xz), or what a search of the same network and data leaves, or any CSV
+with the columns placement (JSON), accuracy and spikes: figures of the validation split. Rows of one placement, as of
+several seeds and files, count with their mean; rows with a reason, or stopped early, do not. One supernet is trained
+for each seed, kept in FOLDER and found there the next time. Prints a line for each seed and one for the mean over the
+seeds, and writes supernet_ranking.csv, which compare.py makes searches of.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from quietspike.search.config import load_experiment
 from quietspike.search.space import open_space
 from quietspike.search.supernet import SupernetTraining
 from quietspike.search.tables import write_csv
+from quietspike.search.tabulation import read_table
 
 FIGURES = ("accuracy", "spikes")
 
@@ -31,6 +33,11 @@ def read_means(paths):
     """The mean of each figure, by placement."""
     rows = defaultdict(list)
     for path in paths:
+        if path.suffix == ".xz":
+            for entry in read_table(path).entries.values():
+                if entry.outcome.complete:
+                    rows[entry.placement].append([entry.final.value(figure) for figure in FIGURES])
+            continue
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if not (row.get("reason") or row.get("stopped")):
@@ -72,8 +79,9 @@ def main():
     show("mean of seeds", zip(*means, strict=True), theirs)
     rows = [
         {"placement": placement.json, **dict(zip(FIGURES, alone[placement], strict=True)),
-         **{f"shared_{figure}": value for figure, value in zip(FIGURES, mean, strict=True)}}
-        for placement, mean in zip(placements, means, strict=True)
+         **{f"shared_{figure}_{seed}": value for seed, shared in enumerate(of_seeds)
+            for figure, value in zip(FIGURES, shared, strict=True)}}
+        for placement, *of_seeds in zip(placements, *every, strict=True)
     ]  # fmt: skip
     write_csv(options.output / "supernet_ranking.csv", rows)
 

@@ -51,7 +51,7 @@ class State:
         """One more trial, in their order."""
         attrs = trial.user_attrs
         self.waiting = self.waiting or trial.state == TrialState.WAITING
-        if attrs.keys().isdisjoint(("worker", "repeats")):
+        if not was_claimed(trial):
             return
         design = design_of(trial)
         self._add_notes(trial, design, attrs)
@@ -72,6 +72,11 @@ class State:
                 self.visits.setdefault(int(key.removeprefix(RUNG)), {})[design] = Visit(**value)
         if trial.state.is_finished() and "outcome" in attrs:
             self.results.append(TrialResult(trial.number, design, Outcome.of(attrs["outcome"])))
+
+
+def was_claimed(trial: FrozenTrial) -> bool:
+    """Whether its claim was made to the end; else a kill came between, and it never was."""
+    return not trial.user_attrs.keys().isdisjoint(("worker", "repeats"))
 
 
 class Ledger:

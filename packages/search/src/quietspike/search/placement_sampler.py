@@ -19,6 +19,7 @@ from quietspike.search.aspects import Map
 from quietspike.search.design import Design
 from quietspike.search.gaussian import GaussianProcess, Groups, Parameters
 from quietspike.search.improvement import expect_improvement
+from quietspike.search.ledger import was_claimed
 
 Array = NDArray[np.float64]
 
@@ -74,7 +75,7 @@ class PlacementSampler(BaseSampler):
 
     def _choose(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         generator = np.random.default_rng(self._seed)
-        others = [t for t in study.get_trials(deepcopy=False) if t.params.keys() >= search_space.keys()]
+        others = [t for t in study.get_trials(deepcopy=False) if was_claimed(t)]
         tried = {self._design_of(other) for other in others}
         known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs][-MOST:]
         ended = np.array([not _is_stopped(one) for one in known], dtype=bool)
@@ -165,7 +166,7 @@ class _Models:
         count = _settled(len(values))
         key = (name, count, values[:count].tobytes())
         if key not in self._learned:
-            within = self._within[:, :count, :count]
+            within = np.ascontiguousarray(self._within[:, :count, :count])  # bit for bit as when no more were known
             self._learned[key] = Parameters.likeliest(within, values[:count], self._groups[:count], kinds=2)
         process = GaussianProcess.given(self._learned[key], self._within, values, self._groups)
         self._processes.append(process)
