@@ -19,7 +19,7 @@ import math
 import time
 from pathlib import Path
 
-from quietspike.core import Placement
+from quietspike.core import Placement, QuietspikeError
 from quietspike.core.weights import write_whole
 from quietspike.search.comparing import Bench, Comparison, Method, Point, compare, follow
 from quietspike.search.comparison_report import budget_table, write_comparison
@@ -48,8 +48,11 @@ def main() -> None:
     parser.add_argument("--supernet", type=Path, help="CSV of supernet_ranking.py")
     parser.add_argument("--output", type=Path, default=HERE / "comparison", help="folder")
     options, overrides = parser.parse_known_args()
-    experiment = load_experiment(options.experiment, overrides)
-    bench = Bench.open(experiment, options.horizon)
+    try:
+        experiment = load_experiment(options.experiment, overrides)
+        bench = Bench.open(experiment, options.horizon)
+    except QuietspikeError as error:
+        parser.error(str(error))
     path = options.output / "runs.jsonl.xz"
     about = {"table": hashlib.sha256(experiment.search.table.read_bytes()).hexdigest()}
     about |= {"early_stopping": str(experiment.search.early_stopping), "horizon": str(options.horizon)}

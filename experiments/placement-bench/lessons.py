@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau, t
 
+from quietspike.core import QuietspikeError
 from quietspike.core.weights import write_whole
 from quietspike.search.agreement import agreement
 from quietspike.search.comparing import Bench
@@ -193,8 +194,11 @@ def main() -> None:
     parser.add_argument("--experiment", type=Path, default=HERE / "digits.yaml")
     parser.add_argument("--output", type=Path, default=HERE, help="folder")
     options, overrides = parser.parse_known_args()
-    experiment = load_experiment(options.experiment, overrides)
-    bench = Bench.open(experiment)
+    try:
+        experiment = load_experiment(options.experiment, overrides)
+        bench = Bench.open(experiment)
+    except QuietspikeError as error:
+        parser.error(str(error))
     lessons = Lessons(bench, read_table(experiment.search.table))
     parts = {
         "Effect of each dimension at each site": lessons.effects(),

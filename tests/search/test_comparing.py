@@ -4,6 +4,7 @@ import json
 import lzma
 import math
 import random
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,26 @@ def test_the_report_is_the_same_twice_and_has_every_method(bench, tmp_path):
     lines = lzma.decompress((tmp_path / "one" / "curves.csv.xz").read_bytes()).decode().splitlines()
     assert lines[0] == "method,epochs,budget,q10,q50,q90"
     assert {line.partition(",")[0] for line in lines[1:]} == {"a", "a + early stopping"}
+
+
+def test_a_supernet_that_ranks_as_the_truth_finds_the_front_first(bench, tmp_path):
+    rows = [
+        f'"{design.placement.json.replace(chr(34), 2 * chr(34))}",{accuracy},{spikes}'
+        for design, (accuracy, spikes) in ((design, bench.truth.end(design)) for design in bench.truth.curves)
+    ]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(["placement,shared_accuracy_0,shared_spikes_0", *rows]))
+    [points] = runpy.run_path(str(SCRIPT))["supernet_searches"](bench, path)
+    splits = bench.experiment.data["dataset"]
+    forward = (
+        27
+        * (4 * bench.experiment.train.batch_size + splits["validation"])
+        / (3 * splits["train"] + splits["validation"])
+    )
+    assert points[0].spent == math.ceil(2 * 9 + forward) + 9, "the supernet's epochs, its scores, and one training"
+    ends = [bench.truth.end(design) for design in bench.truth.curves]
+    front = {one for one in ends if not any(a >= one[0] and s <= one[1] and (a, s) != one for a, s in ends)}
+    assert points[len(front) - 1].area == pytest.approx(bench.truth.area)
 
 
 def test_the_script_keeps_searches_and_shows_those_of_others(bench, tmp_path):
