@@ -43,9 +43,10 @@ def floor(steps, batch, precision):
     for into, out in ((8192, 256), (256, 11)):
         spikes = (torch.rand(steps * batch, into) < 0.1).to(dtype).requires_grad_()
         layers.append((nn.Linear(into, out), spikes, torch.randn(steps * batch, out).to(dtype)))
+    device = spikes.device.type
 
     def run():
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             for synapses, spikes, gradient in layers:
                 wanted = [*synapses.parameters(), *([spikes] if spikes.requires_grad else [])]
                 torch.autograd.grad(synapses(spikes), wanted, gradient)

@@ -1,4 +1,4 @@
-"""The kernels for GPUs where there is none: when they are chosen, that they are right, and that they compile."""
+"""The kernels for GPUs, mostly where there is none: when they are chosen, whether they are right, and compile."""
 
 import importlib.util
 import os
@@ -35,8 +35,15 @@ def in_a_process(*arguments, **variables):
 
 @needs_triton
 def test_they_agree_with_the_plain_twins_in_tritons_interpreter():
-    path = str(HERE / "firing_interpreted.py")
+    path = str(HERE / "firing_in_triton.py")
     assert " passed" in in_a_process("-m", "pytest", "-q", "-p", "no:cacheprovider", path, TRITON_INTERPRET="1")
+
+
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_they_agree_with_the_plain_twins_on_a_gpu():
+    path = str(HERE / "firing_in_triton.py")
+    assert " passed" in in_a_process("-m", "pytest", "-q", "-p", "no:cacheprovider", path)
 
 
 @needs_triton

@@ -1,8 +1,10 @@
-"""The Triton kernels in Triton's interpreter, against the neurons' own step: run by ``test_firing_cuda.py``.
+"""The Triton kernels against the neurons' own step, on a GPU or interpreted: run by ``test_firing_cuda.py``.
 
-They are put in place of those for CPUs, so that neurons call them, and autograd, with tensors that are here. It is a
-process of its own since Triton is interpreted from its import on, or not at all.
+In the interpreter they are put in place of those for CPUs, so that neurons call them, and autograd, with tensors that
+are here. It is a process of its own since Triton is interpreted from its import on, or not at all.
 """
+
+import os
 
 import hypothesis.strategies as st
 import pytest
@@ -23,6 +25,8 @@ NEURONS = {
     "plif, to a value": lambda **options: PLIF(threshold=0.4, tau=3.0, reset_value=0.2, **options),
 }
 HALVES = [torch.float16, torch.bfloat16]
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
 ROUNDING = {torch.float32: 1e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # of one number that is stored
 
 
@@ -30,14 +34,16 @@ ROUNDING = {torch.float32: 1e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  
 def launcher():
     from quietspike.core.kernels import firing_cuda
 
-    assert type(firing_cuda._forward).__name__ == "InterpretedFunction"
-    op.fire.register_kernel("cpu")(op.fire_on_gpu)
-    op.fire_backward.register_kernel("cpu")(op.fire_backward_on_gpu)
-    return firing_cuda
+    assert (type(firing_cuda._forward).__name__ == "InterpretedFunction") == INTERPRETED
+    if INTERPRETED:
+        op.fire.register_kernel("cpu")(op.fire_on_gpu)
+        op.fire_backward.register_kernel("cpu")(op.fire_backward_on_gpu)
+    with torch.device(DEVICE):
+        yield firing_cuda
 
 
 def numbers(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), device="cpu").to(DEVICE, dtype)
 
 
 def run(neuron, current, gradient):
