@@ -231,7 +231,8 @@ class Writes:
             if self.count == self.deadly:
                 if self.deadly % 2:
                     after = os.path.getsize(backend._file_path)
-                    os.truncate(backend._file_path, (before + after) // 2)
+                    share = self.deadly % 9 / 9
+                    os.truncate(backend._file_path, int(before + share * (after - before)))
                 raise KilledError
 
         monkeypatch.setattr(JournalFileBackend, "append_logs", counted)
