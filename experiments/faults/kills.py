@@ -2,9 +2,9 @@
 
     python experiments/faults/kills.py --kills 100
 
-Each kill is a SIGKILL, to the worker or to the driver, most of them within the first seconds of a training; a
-killed driver is started again by the same command. A placement that loses three workers is given up by design, so that
-the third kill of one placement goes to the driver.
+Each kill is a SIGKILL, to the worker or to the driver, most of them within twice the time that a training takes where
+nobody kills; a killed driver is started again by the same command. A placement that loses three workers is given up by
+design, so that the third kill of one placement goes to the driver.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ EXPERIMENT = {
     "search": {"sampler": "nsga2", "workers": 1, "population": 8, "candidates": ["none", "ta", "ca", "csa"]},
     "confirm": {"seeds": 0},
 }
-LONGEST = 3.0
-"""Seconds, at most, from the begin of a training to a kill."""
-
 MORE = 10
 """Trials that are added where a search has ended before all its kills."""
 
@@ -111,6 +108,12 @@ class Victim:
         results = self.study.results()
         return [(t.design, t.outcome.reason, t.outcome.accuracy, dict(t.outcome.totals)) for t in results]
 
+    @property
+    def seconds_a_trial(self) -> float:
+        """From the begin of a trial to its end, on average."""
+        ended = [trial for trial in self.study.study.get_trials(deepcopy=False) if trial.duration is not None]
+        return sum(trial.duration.total_seconds() for trial in ended) / len(ended)
+
     def runs(self) -> collections.Counter[str]:
         """MLflow's runs by kind and status."""
         client = MlflowClient(f"sqlite:///{self.experiment.output}/mlflow.db")
@@ -118,8 +121,15 @@ class Victim:
         return collections.Counter(f"{run.data.tags['quietspike.kind']} {run.info.status}" for run in found)
 
 
-def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter[str]:
-    """Kill ``kills`` times; says whom, how often. The search runs on."""
+def kill_at_random(victim: Victim, kills: int, seed: int, longest: float) -> collections.Counter[str]:
+    """Kill ``kills`` times; says whom, how often. The search runs on.
+
+    Args:
+        victim: whom.
+        kills: how often.
+        seed: of what is drawn.
+        longest: seconds, at most, from the begin of a training to a kill.
+    """
     draw = random.Random(seed)
     killed: collections.Counter[str] = collections.Counter()
     hits: collections.Counter[object] = collections.Counter()
@@ -134,7 +144,7 @@ def kill_at_random(victim: Victim, kills: int, seed: int) -> collections.Counter
             time.sleep(draw.uniform(0, 10))
         else:
             victim.await_training()
-            time.sleep(draw.uniform(0, LONGEST))
+            time.sleep(draw.uniform(0, longest))
         if victim.driver.poll() is not None:
             continue
         running = [trial for trial in victim.all_trials() if trial.state == TrialState.RUNNING]
@@ -161,10 +171,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        victim = Victim(Path(folder) / "victim", options.engine)
-        killed = kill_at_random(victim, options.kills, options.seed)
-        victim.end()
         untouched = Victim(Path(folder) / "untouched", "optuna")
+        untouched.start()
+        untouched.end()
+        victim = Victim(Path(folder) / "victim", options.engine)
+        killed = kill_at_random(victim, options.kills, options.seed, 2 * untouched.seconds_a_trial)
+        victim.end()
         untouched.trials = victim.trials
         untouched.start()
         untouched.end()
