@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from quietspike.core import OptionError, Placement
-from quietspike.search import aspects
+from quietspike.search import aspects, placement_sampler
 from quietspike.search.comparing import Bench, Comparison, Method, Point, Truth, compare, follow, simulate
 from quietspike.search.comparison_report import budget_table, write_comparison
 from quietspike.search.config import check_experiment
 from quietspike.search.design import Design
+from quietspike.search.gaussian import Parameters
 from quietspike.search.pareto import hypervolume
 from quietspike.search.results import Outcome
 from quietspike.search.study import SearchStudy
@@ -154,6 +155,28 @@ def test_gp_needs_a_third_of_the_trainings_that_chance_does(
     comparison = Comparison(bench.truth, runs)
     gp, chance = (np.median(comparison.budgets(sampler, 0.99)) for sampler in ("gp", "random"))
     assert gp < chance / 3
+
+
+def test_of_many_trainings_the_latest_predict_and_all_are_on_the_front(bench, monkeypatch):
+    monkeypatch.setattr(placement_sampler, "MOST", 10)
+    monkeypatch.setattr(placement_sampler, "FORGOTTEN", 4)
+    learned, fronts = [], []
+    likeliest, improvement = Parameters.likeliest, placement_sampler.expect_improvement
+
+    def learn(within, values, *rest, **kinds):
+        learned.append(values.tobytes())
+        return likeliest(within, values, *rest, **kinds)
+
+    def expect(means, deviations, front, *rest):
+        fronts.append(len(front))
+        return improvement(means, deviations, front, *rest)
+
+    monkeypatch.setattr(Parameters, "likeliest", learn)
+    monkeypatch.setattr(placement_sampler, "expect_improvement", expect)
+    monkeypatch.setattr(Truth, "area", math.inf)  # never found, so that everything is tried
+    assert len(bench.simulate(Method("gp"), seed=1)) == 27 + 1
+    assert fronts == list(range(8, 27))
+    assert len(learned) == len(set(learned)) == 2 * (1 + 4 * 2), "with each of four later beginnings of 7, then of 8"
 
 
 def test_the_report_is_the_same_twice_and_has_every_method(bench, tmp_path):

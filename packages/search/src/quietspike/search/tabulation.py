@@ -117,6 +117,7 @@ class Table:
         Raises:
             OptionError: names the first key that differs.
         """
+        _refuse_settings(experiment)
         _compare(path, self.settings, table_settings(experiment))
         _compare(path, {"choices": self.choices}, {"choices": _labels(space)})
 
@@ -126,6 +127,7 @@ class Table:
         Raises:
             QuietspikeError: names the first key that differs.
         """
+        _refuse_settings(experiment)
         own = {"seed": self.seed, "search": self.settings["search"]}
         _compare(path, self.settings, {**table_settings(experiment), **own})
         for site, labels in _labels(space).items():
@@ -186,6 +188,11 @@ def write_table(path: Path, table: Table) -> None:
 
 def _labels(space: Space) -> dict[str, tuple[str, ...]]:
     return {site: tuple(choice.label for choice in choices) for site, choices in space.choices.items()}
+
+
+def _refuse_settings(experiment: Experiment) -> None:
+    for key in experiment.search.settings:
+        raise OptionError(f"search.settings: {key}: a table holds placements alone")
 
 
 def _compare(path: Path, held: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
