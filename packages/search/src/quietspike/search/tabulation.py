@@ -11,6 +11,7 @@ import json
 import lzma
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ class Table:
         """Of the first training of each placement."""
         return int(self.settings["seed"])
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         """All that there are, rising."""
         return sorted({seed for _, seed in self.entries})
