@@ -2,8 +2,8 @@
 
     python benchmarks/long_search.py [--trials 2000] [--samplers nsga2 gp]
 
-The table is the placement benchmark's (`experiments/placement-bench`), over two further sites, where what stands does
-not change what is looked up: 2,048 placements. A line for each part of the search shows the driver's CPU time a trial,
+The table is the placement benchmark's (`experiments/placement-bench`), over four further sites, where what stands does
+not change what is looked up: 8,192 placements. A line for each part of the search shows the driver's CPU time a trial,
 its memory, and how many runs MLflow's store has by then.
 """
 
@@ -22,11 +22,11 @@ import psutil
 from quietspike.core import Placement
 from quietspike.search.config import load_experiment
 from quietspike.search.space import open_space
-from quietspike.search.tabulation import read_table, write_table
+from quietspike.search.tabulation import read_table, table_settings, write_table
 
 ROOT = Path(__file__).parents[1]
 YAML = ROOT / "experiments/placement-bench/digits.yaml"
-SITES = "[block1.current, block2.current, block3.current, fc1.current, fc2.current]"
+WIDE = ["--search.sites", "['*.current']", "--backbone.hidden", "[32, 32, 32]"]
 PARTS = 8
 TRIAL = re.compile(r"trial (\d+)/\d+: ")
 
@@ -34,7 +34,7 @@ TRIAL = re.compile(r"trial (\d+)/\d+: ")
 def wider_table(path):
     """Each training of the table, with each choice at the two sites behind it."""
     narrow = load_experiment(YAML)
-    wide = load_experiment(YAML, ["--search.sites", SITES])
+    wide = load_experiment(YAML, WIDE)
     table, space = read_table(ROOT / narrow.search.table), open_space(wide)
     entries = {}
     for design in space.shuffled(0, int(space.size)):
@@ -42,13 +42,13 @@ def wider_table(path):
         entry = table.entries[Placement(known), table.seed]
         entries[design.placement, table.seed] = entry._replace(placement=design.placement)
     choices = {site: tuple(choice.label for choice in own) for site, own in space.choices.items()}
-    write_table(path, dataclasses.replace(table, choices=choices, entries=entries))
+    write_table(path, dataclasses.replace(table, settings=table_settings(wide), choices=choices, entries=entries))
 
 
 def measure(sampler, trials, folder):
     """Run a search, and print a line whenever a further part of its trials has ended."""
     command = [Path(sys.executable).parent / "quietspike", "search", YAML, "--search.engine", "tabular"]
-    command += ["--search.table", folder / "wide.jsonl.xz", "--search.sites", SITES, "--search.trials", str(trials)]
+    command += [*WIDE, "--search.table", folder / "wide.jsonl.xz", "--search.trials", str(trials)]
     command += ["--search.sampler", sampler, "--output", folder / sampler, "--confirm.seeds", "0"]
     with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, cwd=ROOT) as search:
         process, before, due = psutil.Process(search.pid), None, 1

@@ -236,6 +236,8 @@ def test_a_mistaken_word_is_refused(words, message):
         ({"search": {"constraints": ["spikes <= many"]}}, "search.constraints: 'spikes <= many': 'many' is no number of at least 0"),  # noqa: E501
         ({"search": {"constraints": ["energy <= -1"]}}, "search.constraints: 'energy <= -1': '-1' is no number of at least 0"),  # noqa: E501
         ({"search": {"constraints": ["accuracy >= 95"]}}, "search.constraints: 'accuracy >= 95': the accuracy lies between 0 and 1"),  # noqa: E501
+        ({"search": {"constraints": ["spikes >= 9", "spikes <= 3"]}}, "search.constraints: spikes <= 3 and spikes >= 9: nothing meets both"),  # noqa: E501
+        ({"search": {"cpus": True}}, "search.cpus: input should be a valid number, not True"),
         ({"search": {"constraints": [3]}}, "search.constraints: 3: must read as 'spikes <= 20000' or 'accuracy >= 0.95'"),  # noqa: E501
         ({"search": {"strategy": "supernet", "settings": {"neuron.decay": [0.5]}}}, "search: strategy='supernet': a supernet holds attention alone; leave search.settings out"),  # noqa: E501
         ({"search": {"constraints": 3}}, "search.constraints: input should be a valid list, not 3"),

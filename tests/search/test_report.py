@@ -88,6 +88,21 @@ def test_a_mixed_placement_that_does_not(result, trials, confirmation):
     )
 
 
+def test_which_domination_is_beyond_the_intervals(result, trials, confirmation):
+    # accuracy differs by +4, +5, +6 points: 5 with a margin of t(0.975, 2) = 4.303 times 1 / sqrt(3) = 2.48; spikes by
+    # -100, -200, -300: -200 with a margin of 248 against ta, by -1000, -1100, -1200 against none
+    mixed = confirmation(None, [0.84, 0.85, 0.86], [900, 800, 700], placement=MIXED)
+    uniform = [confirmation("ta", [0.8] * 3, [1000] * 3), confirmation("none", [0.8] * 3, [1900] * 3)]
+    assert conclusions(result(trials, [mixed, *uniform]))[-1] == (
+        f"A mixed placement dominates every uniform one (1 beyond the 95 % intervals): {MIXED_LABEL}"
+    )
+    uniform.append(confirmation("tcsa", [0.6] * 3, [100] * 3))
+    assert conclusions(result(trials, [mixed, *uniform]))[-1] == (
+        f"No mixed placement dominates every uniform one; {MIXED_LABEL} dominates 2 of 3 "
+        "(1 beyond the 95 % intervals), but not tcsa everywhere"
+    )
+
+
 def test_without_mixed_or_uniform_there_is_nothing_to_compare(result, trials, confirmation):
     text = "No mixed placement was confirmed beside a uniform one"
     assert conclusions(result(trials, [confirmation("none", [0.8], [4000])]))[-1] == text

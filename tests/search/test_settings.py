@@ -148,7 +148,9 @@ MISTAKES = [
     ({"neuron.decay": []}, "search.settings.neuron.decay.choices: list should have at least 1 item"),
     ({"neuron.decay": [0.5, 0.5]}, "search.settings.neuron.decay: choices: 0.5 comes twice"),
     ({"neuron.decay": 0.5}, "search.settings.neuron.decay: "),
-    ({"neuron.decay": {"low": 0.5}}, "search.settings.neuron.decay: has neither choices nor low and high"),
+    ({"neuron.decay": {"low": 0.5}}, "search.settings.neuron.decay: has low and no high; a setting is given whole: {low: 0.1, high: 0.5}"),  # noqa: E501
+    ({"neuron.decay": {"high": 0.5}}, "search.settings.neuron.decay: has high and no low; a setting is given whole: {low: 0.1, high: 0.5}"),  # noqa: E501
+    ({"neuron.decay": {"log": True}}, "search.settings.neuron.decay: has neither choices nor low and high"),
     ({"neuron.decay": {"low": 0.5, "high": 0.1}}, "search.settings.neuron.decay: low=0.5: is above high=0.1"),
     ({"neuron.decay": {"low": 0.5, "hihg": 0.1}}, "key: no 'search.settings.neuron.decay.hihg'; did you mean 'search.settings.neuron.decay.high'?"),  # noqa: E501
     ({"neuron.decay": {"low": 0, "high": 1, "log": True}}, "search.settings.neuron.decay: low=0: must be above 0 with log"),  # noqa: E501

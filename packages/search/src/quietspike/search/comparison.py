@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from quietspike.search.goals import Goals
 from quietspike.search.results import Confirmation, paired
 
 
@@ -39,3 +40,12 @@ def paired_difference(ours: Confirmation, theirs: Confirmation, name: str) -> Di
     mean = float(differences.mean())
     margin = float(stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count))
     return Difference(mean, mean - margin, mean + margin)
+
+
+def clearly_dominates(ours: Confirmation, theirs: Confirmation, goals: Goals) -> bool:
+    """Whether ours is better in each objective, and the interval of each paired difference lies on that side."""
+    differences = {name: paired_difference(ours, theirs, name) for name in goals.figures}
+    return all(
+        difference is not None and (difference.low > 0 if name == "accuracy" else difference.high < 0)
+        for name, difference in differences.items()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quietspike.search.comparison import Difference, paired_difference
+from quietspike.search.comparison import Difference, clearly_dominates, paired_difference
 from quietspike.search.goals import LESS, Goals
 from quietspike.search.pareto import dominates, least_violating
 from quietspike.search.progress import amount, epochs, short_number
@@ -84,9 +84,11 @@ def _mixed_against_uniform(measured: Sequence[Confirmation], goals: Goals) -> st
         return f"No {_what(mixed, 'mixed ')} was confirmed beside a uniform one"
     standing = [[u.name for u in uniform if not dominates(c, u, goals)] for c in mixed]
     best, undefeated = min(zip(mixed, standing, strict=True), key=lambda pair: len(pair[1]))
+    clear = sum(clearly_dominates(best, u, goals) for u in uniform)
+    clearly = f" ({clear} beyond the 95 % intervals)" if len(best.outcomes) > 1 else ""
     if not undefeated:
-        return f"A {_what(mixed, 'mixed ')} dominates every uniform one: {best.name}"
-    beaten = f"{len(uniform) - len(undefeated)} of {len(uniform)}"
+        return f"A {_what(mixed, 'mixed ')} dominates every uniform one{clearly}: {best.name}"
+    beaten = f"{len(uniform) - len(undefeated)} of {len(uniform)}{clearly}"
     return (
         f"No {_what(mixed, 'mixed ')} dominates every uniform one; {best.name} dominates {beaten}, "
         f"but not {', '.join(undefeated)}"

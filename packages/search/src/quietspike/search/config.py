@@ -18,7 +18,7 @@ from quietspike.search.blocks import EarlyStopping as EarlyStopping
 from quietspike.search.blocks import SupernetOptions
 from quietspike.search.candidates import expand_candidates as expand_candidates
 from quietspike.search.early_stopping import find_rungs
-from quietspike.search.goals import Constraint, Goals, check_objectives
+from quietspike.search.goals import Constraint, Goals, check_constraints, check_objectives
 from quietspike.search.mistakes import explain
 from quietspike.search.reading import override, parse_yaml, read_yaml
 from quietspike.search.setting import Setting
@@ -72,7 +72,7 @@ def _numbered(value: Any) -> Any:
 def _constraints(value: Any) -> Any:
     """Each as it reads; a single one needs no list."""
     texts = [value] if isinstance(value, str) else value
-    return [Constraint.parse(text).text for text in texts] if isinstance(texts, list | tuple) else texts
+    return [bound.text for bound in check_constraints(texts)] if isinstance(texts, list | tuple) else texts
 
 
 Plugin = Annotated[PluginOptions, BeforeValidator(_named)]
@@ -86,8 +86,8 @@ class SearchOptions(_Frozen):
         strategy: ``trials`` (the sampler says what is tried, from what was tried before) or ``supernet`` (one network
             of all candidates is trained, and the best by its shared weights are tried; no sampler is asked).
         supernet: how that is done.
-        sampler: ``random``, ``grid``, ``tpe``, ``nsga2`` or ``gp`` (Gaussian processes over which dimensions each
-            site's attention weighs; it needs the fewest trials).
+        sampler: ``gp`` (Gaussian processes over which dimensions each site's attention weighs, which needs the fewest
+            trials), ``nsga2``, ``tpe``, ``grid`` or ``random``.
         trials: placements to train, those that fail included.
         workers: trials at once; 0 for one a core, or one a GPU.
         threads: CPU threads of a worker; another number can change a result's last digits.
@@ -116,7 +116,7 @@ class SearchOptions(_Frozen):
     engine: str = "optuna"
     strategy: Strategy = "trials"
     supernet: SupernetOptions = SupernetOptions()
-    sampler: Sampler = "nsga2"
+    sampler: Sampler = "gp"
     trials: Annotated[int, Field(strict=True, gt=0)] = 40
     workers: Annotated[int, Field(strict=True, ge=0)] = 0
     threads: Annotated[int, Field(strict=True, ge=1)] = 1
@@ -129,8 +129,8 @@ class SearchOptions(_Frozen):
     settings: Annotated[dict[str, Setting], BeforeValidator(spread), AfterValidator(check_settings)] = {}
     table: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     address: str | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    gpus: Annotated[float, Field(ge=0), AfterValidator(_whole_above_one)] | None = None
+    cpus: Annotated[float, Field(strict=True, gt=0)] | None = None
+    gpus: Annotated[float, Field(strict=True, ge=0), AfterValidator(_whole_above_one)] | None = None
     hypervolume_reference: tuple[float, ...] | None = None
     early_stopping: EarlyStopping | None = None
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from quietspike.core import OptionError, Placement
@@ -89,7 +90,7 @@ class Design:
         settings = self.settings
         return {"placement": self.placement.data, "settings": settings} if settings else self.placement.data
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Ten hexadecimal digits of the canonical form, to name files by."""
         return hashlib.sha256(self.json.encode()).hexdigest()[:10]

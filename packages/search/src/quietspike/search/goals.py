@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -158,3 +159,17 @@ def check_objectives(names: Iterable[str]) -> tuple[str, ...]:
     if len(names) < 2:
         raise OptionError(f"a cost is missing beside accuracy; there are: {', '.join(REFERENCE_COSTS)}")
     return ("accuracy", *(name for name in names if name != "accuracy"))
+
+
+def check_constraints(texts: Iterable[object]) -> list[Constraint]:
+    """Constraints from text.
+
+    Raises:
+        OptionError: if one reads otherwise, or no value can meet two of them.
+        UnknownNameError: for a figure that there is not.
+    """
+    bounds = [Constraint.parse(text) for text in texts]
+    for most, least in itertools.product(bounds, bounds):
+        if most.figure == least.figure and most.most and not least.most and most.bound < least.bound:
+            raise OptionError(f"{most.text} and {least.text}: nothing meets both")
+    return bounds

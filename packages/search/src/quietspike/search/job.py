@@ -120,10 +120,16 @@ class Job:
 
     def tidy(self, study: SearchStudy) -> None:
         """Delete what trials keep that others dominate, that are further from feasible, or that were stopped."""
-        results, goals = study.results(), self.experiment.search.goals
+        there = {path.name for path in (self.folder / "trials").glob("*")}  # few; the trials are many
+        if not there:
+            return
+        # of those alone: what was deleted was dominated, or further from feasible, and what did that is here or was too
+        results, goals = (
+            [trial for trial in study.results() if trial.design.digest in there],
+            self.experiment.search.goals,
+        )
         nearest = least_violating(results, goals)
         kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
-        there = {path.name for path in (self.folder / "trials").glob("*")}  # few; the trials are many
         for trial in results:
-            if trial.number not in kept and trial.outcome.reason is None and trial.design.digest in there:
+            if trial.number not in kept and trial.outcome.reason is None:
                 shutil.rmtree(self.trial_folder(trial.design), ignore_errors=True)

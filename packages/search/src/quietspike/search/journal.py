@@ -2,18 +2,109 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
 
-def open_journal(path: Path) -> JournalStorage:
-    """Optuna's storage in a file, made if it is not there."""
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, _WriteLock(path))))
+class Journal(JournalStorage):
+    """Optuna's storage in a file, made if it is not there: what it costs does not grow with the trials that have ended.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = _JournalFile(path)
+        self._ended: dict[int, list[FrozenTrial]] = {}
+        super().__init__(self._file)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As Optuna's, which looks at each trial each time; of those that have ended nothing changes."""
+        if deepcopy:
+            return super().get_all_trials(study_id, deepcopy, states)
+        ended = self._ended.setdefault(study_id, [])
+        later: list[FrozenTrial] = []
+        while (trial := self._find_trial(study_id, len(ended) + len(later))) is not None:
+            if trial.state.is_finished() and not later:
+                ended.append(trial)
+            else:
+                later.append(trial)
+        if states is None:
+            return [*ended, *later]
+        if any(state.is_finished() for state in TrialState if state in states):
+            later = [*ended, *later]
+        return [trial for trial in later if trial.state in states]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside is written to the disk once, at its end; no other process writes meanwhile."""
+        with self._file.hold(lambda: self._find_trial(0, 0)):  # whatever is asked for, all is read first
+            yield
+
+    def _find_trial(self, study_id: int, number: int) -> FrozenTrial | None:
+        try:
+            return self.get_trial(self.get_trial_id_from_study_id_trial_number(study_id, number))
+        except KeyError:
+            return None
+
+
+class _JournalFile(JournalFileBackend):
+    """Lines of a file, and those that are held back while several are written together."""
+
+    def __init__(self, path: Path) -> None:
+        self._mutex = _WriteLock(path)
+        super().__init__(str(path), lock_obj=cast(Any, self._mutex))
+        self._read = 0
+        self._held: list[dict[str, Any]] | None = None
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        if self._held is not None and log_number_from >= self._read:
+            yield from self._held[log_number_from - self._read :]
+            return
+        number = log_number_from
+        for log in super().read_logs(log_number_from):
+            number += 1
+            yield log
+        self._read = max(self._read, number)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self._held is None:
+            super().append_logs(logs)
+        else:
+            self._held += json.loads(json.dumps(logs))  # as they will be read
+
+    @contextmanager
+    def hold(self, catch_up: Callable[[], object]) -> Iterator[None]:
+        """Hold back what is appended inside.
+
+        Args:
+            catch_up: reads what others have written.
+        """
+        self._mutex.acquire()
+        try:
+            catch_up()
+            self._held = []
+            try:
+                yield
+            finally:
+                held, self._held = self._held, None
+                if held:
+                    super().append_logs(held)
+                    for _ in super().read_logs(self._read):  # so that where lines end is known again
+                        self._read += 1
+        finally:
+            self._mutex.release()
 
 
 class _WriteLock:

@@ -65,6 +65,9 @@ class Setting(BaseModel):
         if self.choices is not None:
             self._check_choices(self.choices)
             return self
+        if (self.low is None) != (self.high is None):
+            given, missing = ("low", "high") if self.high is None else ("high", "low")
+            raise OptionError(f"has {given} and no {missing}; a setting is given whole: {{low: 0.1, high: 0.5}}")
         if self.low is None or self.high is None:
             raise OptionError("has neither choices nor low and high")
         if self.low > self.high:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from quietspike.core import QuietspikeError
 from quietspike.search.claim import Claim as Claim
 from quietspike.search.config import Experiment
 from quietspike.search.design import Design
-from quietspike.search.journal import open_journal
+from quietspike.search.journal import Journal
 from quietspike.search.ledger import RUNG, Ledger, State
 from quietspike.search.liveness import is_alive, who_am_i
 from quietspike.search.queue import read_queue
@@ -44,6 +44,9 @@ REPEATS_IN_A_ROW = 5
 
 CROSSING = ("nsga2", "gp")
 """Samplers that look at whole trials: each must have a value for all that is searched, also where it does not count."""
+
+FIXED = "fixed_params"
+"""The system attribute of a trial from the queue, whose parameters no sampler is asked for."""
 
 PATIENCE = 60.0
 """Seconds that workers of a driver that was killed get to notice it and end."""
@@ -71,8 +74,12 @@ class SearchStudy:
         self.goals = experiment.search.goals
         self._folder = folder
         self._queue: list[Design] = []
+        self._shuffled = space.shuffled(experiment.seed, self.total)  # more of them are never tried
+        self._drawn: Design | None = None
         self._claiming = nullcontext() if folder is None else FileLock(folder / "claim.lock")
-        self.storage = InMemoryStorage() if folder is None else open_journal(folder / "study.journal")
+        journal = None if folder is None else Journal(folder / "study.journal")
+        self.storage = journal or InMemoryStorage()
+        self._together: Callable[[], AbstractContextManager[None]] = journal.together if journal else nullcontext
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=STUDY_NAME,
@@ -99,15 +106,18 @@ class SearchStudy:
                     self.study.enqueue_trial(dict(due))
                 self.study.sampler = self._samplers.new(state.attempts)
                 trial = self.study.ask()
-                design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
-                earlier = state.tried.get(design)
-                if earlier is None:
-                    self._inherit(state, trial, design)
-                    trial.set_user_attr("worker", who_am_i())
-                    return Claim(trial.number, design)
-                trial.set_user_attr("repeats", earlier.number)
-                self._bound(trial, earlier.constraints)
-                self._tell(trial.number, earlier.values)
+                if FIXED not in self._ledger.trials()[trial.number].system_attrs:
+                    _ = trial.relative_params  # the sampler thinks here, where nobody waits for the file
+                with self._together():
+                    design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
+                    earlier = state.tried.get(design)
+                    if earlier is None:
+                        self._inherit(state, trial, design)
+                        trial.set_user_attr("worker", who_am_i())
+                        return Claim(trial.number, design)
+                    trial.set_user_attr("repeats", earlier.number)
+                    self._bound(trial, earlier.constraints)
+                    self._tell(trial.number, earlier.values)
 
     def goes_on(self, claim: Claim, epoch: int, values: Mapping[str, float]) -> bool:
         """Whether a trial goes on behind an epoch, by what had reached the same rung before it.
@@ -131,9 +141,11 @@ class SearchStudy:
             return visit.goes_on
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
-        """Record what a claimed trial gave: its values, or why it failed."""
-        self._note(claim.number, "outcome", outcome.data)
-        self._conclude(claim.number, outcome)
+        """Record what a claimed trial gave: its values, or why it failed; MLflow has its curve."""
+        figures = replace(outcome, curve={})
+        with self._together():
+            self._note(claim.number, "outcome", figures.data)
+            self._conclude(claim.number, figures)
 
     def lose(self, claim: Claim) -> None:
         """The worker of a claim died: its placement is to be claimed again."""
@@ -188,14 +200,15 @@ class SearchStudy:
                 return state.lost[design].params if design in state.lost else self.space.params(design)
         if options.sampler != "grid" and options.strategy == "trials" and state.repeats < REPEATS_IN_A_ROW:
             return None
-        shuffled = self.space.shuffled(self.experiment.seed, len(state.tried) + 1)
-        return next(self.space.params(design) for design in shuffled if design not in state.tried)
+        while self._drawn is None or self._drawn in state.tried:
+            self._drawn = next(self._shuffled)
+        return self.space.params(self._drawn)
 
     def _inherit(self, state: State, trial: Trial, design: Design) -> None:
         """Give a trial what the sampler had noted at the lost one whose placement it takes up: its generation."""
         lost = state.lost.get(design)
         for key, value in lost.system_attrs.items() if lost is not None else ():
-            if key != "fixed_params":  # which a queued trial has of its own
+            if key != FIXED:
                 self.storage.set_trial_system_attr(trial._trial_id, key, value)
 
     def _lose(self, trial: FrozenTrial, blame: bool) -> None:
