@@ -1,6 +1,6 @@
 """What the table of every placement teaches: which site wants which dimension, the noise, and what a rung foretells.
 
-    python experiments/placement-bench/lessons.py [--experiment FILE] [--output FOLDER]
+    python experiments/placement-bench/lessons.py [--experiment FILE] [--output FOLDER] [--key value ...]
 
 The eight candidates are the subsets of time, channels and space, so that all placements are a full factorial design of
 these three at each site: effects are differences of means, and their shares of the variance add up. Writes and prints
@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau, t
 
-from quietspike.core import QuietspikeError
+from quietspike.core import OptionError, QuietspikeError
 from quietspike.core.weights import write_whole
 from quietspike.search.agreement import agreement
+from quietspike.search.aspects import dimensions_of
 from quietspike.search.comparing import Bench
 from quietspike.search.config import load_experiment
 from quietspike.search.tabulation import read_table
 
 HERE = Path(__file__).parent
-DIMENSIONS = {"time": "t", "channels": "c", "space": "s"}
+DIMENSIONS = ("time", "channels", "space")
 
 
 class Lessons:
@@ -34,6 +35,9 @@ class Lessons:
     Args:
         bench: the experiment, its space and the means over seeds.
         table: every training.
+
+    Raises:
+        OptionError: if the space is no full factorial design, on which all rests that is said here, or of other costs.
     """
 
     def __init__(self, bench, table):
@@ -45,10 +49,17 @@ class Lessons:
         ends = np.array([bench.truth.end(design) for design in self.designs])
         self.accuracy, self.spikes = 100 * ends[:, 0], np.log10(ends[:, 1])
         self.factors = {
-            (name, site): np.array([1.0 if letter in own[site].removesuffix("a") else -1.0 for own in self.labels])
-            for name, letter in DIMENSIONS.items()
+            (name, site): np.array([1.0 if dimensions_of(own[site])[at] else -1.0 for own in self.labels])
+            for at, name in enumerate(DIMENSIONS)
             for site in range(len(self.sites))
-        }  # "none" has no letter of theirs
+        }
+        search = bench.experiment.search
+        if search.objectives != ("accuracy", "spikes"):
+            raise OptionError(f"search.objectives: lessons are of spikes, not of {', '.join(search.objectives[1:])}")
+        rows = set(zip(*self.factors.values(), strict=True))
+        if not len(rows) == len(self.designs) == 2 ** len(self.factors):
+            wanted = "must be the eight subsets of time, channels and space, each once, at sites that take them all"
+            raise OptionError(f"search.candidates: {', '.join(map(str, search.candidates))}: {wanted}")
 
     def effects(self):
         """Of each dimension at each site, over all else."""
@@ -74,7 +85,11 @@ class Lessons:
             for found in (self.factors.values(), columns.values())
         )
         rest = [1 - one - two for one, two in zip(singles, doubles, strict=True)]
-        rows = {"nine single effects": singles, "their 36 pairs": doubles, "the rest, noise among it": rest}
+        rows = {
+            f"{len(self.factors)} single effects": singles,
+            f"their {len(pairs)} pairs": doubles,
+            "the rest, noise among it": rest,
+        }
         lines += [f"| {name} | {100 * left:.0f} % | {100 * right:.0f} % |" for name, (left, right) in rows.items()]
         strongest = sorted(pairs, key=lambda pair: -share(columns[pair], self.accuracy))[:3]
         said = [
@@ -92,18 +107,22 @@ class Lessons:
         """Deviation over seeds beside that over placements; of the first front apart, which was chosen for its luck."""
         groups = {}
         for (placement, _), entry in self.table.entries.items():
+            if entry.outcome.reason is not None:
+                continue
             last = entry.metrics(entry.epochs)
             groups.setdefault(placement, []).append((100 * last["accuracy"], math.log10(last["spikes"])))
         several = {placement: np.array(found) for placement, found in groups.items() if len(found) > 1}
-        if not several:
-            return ["No placement has several seeds."]
         first = np.array([found[0] for found in groups.values()])
         among = first.std(axis=0, ddof=1)
-        front = first_front(groups)
+        front = first_front(groups) & several.keys()
+        if not front:
+            return ["No placement of the first front has several seeds."]
         heads = ["standard deviation", "placements", "accuracy, points: median", "pooled", "spikes: median", "pooled"]
         cells = f"{len(first)} | | {among[0]:.1f} | | × {10 ** among[1]:.2f}"
         lines = [*table_head(heads), f"| among placements, one seed each | {cells} |"]
         for name, chosen in (("drawn at random", several.keys() - front), ("first front", front)):
+            if not chosen:
+                continue
             own = np.array([several[placement].std(axis=0, ddof=1) for placement in chosen])
             middle, pooled = np.median(own, axis=0), np.sqrt((own**2).mean(axis=0))
             cells = (
@@ -115,7 +134,7 @@ class Lessons:
         return [
             *lines,
             "",
-            f"On the first front the first seed was {luck[0]:+.1f} points above the two that came later. "
+            f"On the first front the first seed was {luck[0]:+.1f} points above those that came later. "
             f"{failed} of {sum(map(len, several.values()))} of these trainings end below 50 %.",
         ]
 
@@ -128,7 +147,8 @@ class Lessons:
             pairs = (("accuracy", self.accuracy), (truth.objective, self.spikes))
             taus = [kendalltau([values[name] for values in early], figure).statistic for name, figure in pairs]
             lines.append(f"| {rung} | {taus[0]:.2f} | {taus[1]:.2f} |")
-        entries = [self.table.entries[design.placement, self.table.seed] for design in self.designs]
+        firsts = [self.table.entries.get((design.placement, self.table.seed)) for design in self.designs]
+        entries = [entry for entry in firsts if entry is not None and entry.outcome.reason is None]
         tau, quiet = (
             agreement([value(entry.final) for entry in entries], [value(entry.outcome) for entry in entries])
             for value in (lambda one: one.accuracy, lambda one: one.totals["spikes"])
@@ -151,6 +171,8 @@ class Lessons:
             int(((self.accuracy[index] >= self.accuracy[own]) & (self.spikes[index] <= self.spikes[own])).sum())
             for index in np.flatnonzero(~own)
         ]
+        if not beaten:  # of one site
+            return lines
         return [
             *lines,
             "",
@@ -190,16 +212,17 @@ def share(column, figure):
 
 def main() -> None:
     """Write and print the lessons."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--experiment", type=Path, default=HERE / "digits.yaml")
     parser.add_argument("--output", type=Path, default=HERE, help="folder")
     options, overrides = parser.parse_known_args()
     try:
         experiment = load_experiment(options.experiment, overrides)
-        bench = Bench.open(experiment)
+        lessons = Lessons(Bench.open(experiment), read_table(experiment.search.table))
     except QuietspikeError as error:
         parser.error(str(error))
-    lessons = Lessons(bench, read_table(experiment.search.table))
     parts = {
         "Effect of each dimension at each site": lessons.effects(),
         "How far effects add up": lessons.interactions(),

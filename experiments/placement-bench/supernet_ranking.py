@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from quietspike.core import Placement
+from quietspike.core import DataError, OptionError, Placement, QuietspikeError
 from quietspike.search.agreement import agreement
 from quietspike.search.config import load_experiment
 from quietspike.search.space import open_space
@@ -33,17 +33,23 @@ def read_means(paths):
     """The mean of each figure, by placement."""
     rows = defaultdict(list)
     for path in paths:
-        if path.suffix == ".xz":
-            for entry in read_table(path).entries.values():
-                if entry.outcome.complete:
-                    rows[entry.placement].append([entry.final.value(figure) for figure in FIGURES])
-            continue
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if not (row.get("reason") or row.get("stopped")):
-                    rows[Placement.from_json(row["placement"])].append([float(row[figure]) for figure in FIGURES])
+        for placement, figures in read_trials(path):
+            rows[placement].append(figures)
     return {placement: [math.fsum(column) / len(found) for column in zip(*found, strict=True)]
             for placement, found in rows.items()}  # fmt: skip
+
+
+def read_trials(path):
+    """Placement and figures of each training that ran to its end."""
+    if path.suffix == ".xz":
+        ended = [entry for entry in read_table(path).entries.values() if entry.outcome.complete]
+        return [(entry.placement, [entry.final.value(figure) for figure in FIGURES]) for entry in ended]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if not (row.get("reason") or row.get("stopped"))]
+        return [(Placement.from_json(row["placement"]), [float(row[figure]) for figure in FIGURES]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: is no CSV with the columns placement, accuracy and spikes ({error})") from None
 
 
 def score_all(experiment, folder, placements):
@@ -58,19 +64,45 @@ def score_all(experiment, folder, placements):
 
 def main():
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("experiment", type=Path, help="the search's YAML, or - for the embedded default")
-    parser.add_argument("trials", type=Path, nargs="+", help="CSV of trainings of their own")
+    parser.add_argument("trials", type=Path, nargs="+", help="table or CSV of trainings of their own")
     parser.add_argument("--seeds", type=int, default=1, help="supernets")
     parser.add_argument("--output", type=Path, default=Path("runs/supernet-ranking"))
     options, overrides = parser.parse_known_args()
+    try:
+        rank_all(options, overrides)
+    except (QuietspikeError, OSError) as error:
+        parser.error(str(error))
+
+
+def rank_all(options, overrides):
+    """Train and score what is missing, compare, and write.
+
+    Raises:
+        QuietspikeError: for a mistake in the options, before anything is trained.
+    """
+    if options.seeds < 1:
+        raise OptionError(f"--seeds {options.seeds}: must be at least 1")
+    yaml = None if str(options.experiment) == "-" else options.experiment
+    experiments = [
+        load_experiment(yaml, [*overrides, "--search.strategy", "supernet", "--seed", str(seed)])
+        for seed in range(options.seeds)
+    ]
     alone = read_means(options.trials)
+    if len(alone) < 2:
+        raise DataError(f"{', '.join(map(str, options.trials))}: {len(alone)} placements; it takes at least 2")
+    choices = open_space(experiments[0]).choices
+    for placement in alone:
+        for site, choice in placement.items():
+            if choice not in choices.get(site, ()):
+                raise OptionError(f"{placement.label}: is not in the space, which has no {choice.label} at {site}")
     placements = sorted(alone, key=lambda placement: placement.json)
     theirs = list(zip(*(alone[placement] for placement in placements), strict=True))
-    yaml = None if str(options.experiment) == "-" else options.experiment
     every = []
-    for seed in range(options.seeds):
-        experiment = load_experiment(yaml, [*overrides, "--search.strategy", "supernet", "--seed", str(seed)])
+    for seed, experiment in enumerate(experiments):
         torch.set_num_threads(experiment.search.supernet.threads or experiment.search.threads)
         every.append(score_all(experiment, options.output / experiment.folder.name, placements))
         show(f"seed {seed}", zip(*every[-1], strict=True), theirs)

@@ -3,9 +3,11 @@
 import itertools
 import math
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +62,31 @@ def test_rankings_are_of_means_over_files_without_what_failed_or_was_stopped(tmp
     for path, text in zip(paths, rows, strict=True):
         path.write_text(header + text, encoding="utf-8")
     assert runpy.run_path(str(SCRIPT))["read_means"](paths) == {Placement(): pytest.approx([0.6, 200.0])}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.yaml", "good.csv"], "nowhere.yaml: No such file or directory"),
+        (["tiny.yaml", "nowhere.csv"], "No such file or directory: 'nowhere.csv'"),
+        (["tiny.yaml", "nowhere.xz"], "nowhere.xz: cannot be read"),
+        (["tiny.yaml", "tiny.yaml"], "tiny.yaml: is no CSV with the columns placement, accuracy and spikes"),
+        (["tiny.yaml", "one.csv"], "one.csv: 1 placements; it takes at least 2"),
+        (["tiny.yaml", "strange.csv"], "block1 simam: is not in the space, which has no simam at block1.current"),
+        (["tiny.yaml", "good.csv", "--seeds", "0"], "--seeds 0: must be at least 1"),
+        (["tiny.yaml", "good.csv", "--sead", "1"], "key: no 'sead'; did you mean 'seed'?"),
+        (["tiny.yaml", "good.csv", "--out", "folder"], "key: no 'out'"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_trained(words, said, tiny_data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_data()), encoding="utf-8")
+    for name, others in {"good": ["ta"], "one": [], "strange": ["simam"]}.items():
+        rows = ['"{}",0.5,100', *(f'"{{""block1.current"":""{other}""}}",0.5,100' for other in others)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["placement,accuracy,spikes", *rows]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -1,11 +1,11 @@
 """Samplers compared on tables that were made up: what is counted, by hand, and that it is what a search would do."""
 
+import dataclasses
 import json
 import lzma
 import math
 import random
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 from quietspike.core import OptionError, Placement
-from quietspike.search import aspects
-from quietspike.search.comparing import Bench, Comparison, Method, Point, Truth, compare, follow, simulate
+from quietspike.search import aspects, placement_sampler
+from quietspike.search.comparing import Bench, Comparison, Method, Point, compare, follow, simulate
 from quietspike.search.comparison_report import budget_table, write_comparison
 from quietspike.search.config import check_experiment
 from quietspike.search.design import Design
+from quietspike.search.gaussian import Parameters
 from quietspike.search.pareto import hypervolume
 from quietspike.search.results import Outcome
 from quietspike.search.study import SearchStudy
 from quietspike.search.tabulation import read_table, write_table
+from quietspike.search.truth import Truth
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "placement-bench" / "compare.py"
 SHAPE = {
@@ -136,7 +138,7 @@ def test_a_table_with_a_gap_is_refused(bench):
     missing = next(iter(table.entries))[0]
     entries = {key: entry for key, entry in table.entries.items() if key[0] != missing}
     write_table(path, type(table)(table.settings, table.choices, table.makers, entries))
-    with pytest.raises(OptionError, match=r"holds 26 of 27 placements"):
+    with pytest.raises(OptionError, match=r"holds 26 of 27 placements; .* is missing$"):
         Bench.open(bench.experiment)
 
 
@@ -154,6 +156,28 @@ def test_gp_needs_a_third_of_the_trainings_that_chance_does(
     comparison = Comparison(bench.truth, runs)
     gp, chance = (np.median(comparison.budgets(sampler, 0.99)) for sampler in ("gp", "random"))
     assert gp < chance / 3
+
+
+def test_of_many_trainings_the_latest_predict_and_all_are_on_the_front(bench, monkeypatch):
+    monkeypatch.setattr(placement_sampler, "MOST", 10)
+    monkeypatch.setattr(placement_sampler, "FORGOTTEN", 4)
+    learned, fronts = [], []
+    likeliest, improvement = Parameters.likeliest, placement_sampler.expect_improvement
+
+    def learn(within, values, *rest, **kinds):
+        learned.append(values.tobytes())
+        return likeliest(within, values, *rest, **kinds)
+
+    def expect(means, deviations, front, *rest):
+        fronts.append(len(front))
+        return improvement(means, deviations, front, *rest)
+
+    monkeypatch.setattr(Parameters, "likeliest", learn)
+    monkeypatch.setattr(placement_sampler, "expect_improvement", expect)
+    monkeypatch.setattr(Truth, "area", math.inf)  # never found, so that everything is tried
+    assert len(bench.simulate(Method("gp"), seed=1)) == 27 + 1
+    assert fronts == list(range(8, 27))
+    assert len(learned) == len(set(learned)) == 2 * (1 + 4 * 2), "with each of four later beginnings of 7, then of 8"
 
 
 def test_the_report_is_the_same_twice_and_has_every_method(bench, tmp_path):
@@ -188,24 +212,81 @@ def test_a_supernet_that_ranks_as_the_truth_finds_the_front_first(bench, tmp_pat
     assert points[len(front) - 1].area == pytest.approx(bench.truth.area)
 
 
-def test_the_script_keeps_searches_and_shows_those_of_others(bench, tmp_path):
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--experiment",
-        str(tmp_path / "tiny.yaml"),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    command += ["--seeds", "1", "--workers", "1", "--samplers", "random"]
-    first = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert "random, seed 0" in first
+@pytest.fixture
+def run_script(bench, tmp_path, monkeypatch, capsys):
+    """``run_script("--seeds", "1")``: its exit code on the bench, and all that it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--experiment", "tiny.yaml", "--output", "out", *words])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+        return code, "".join(capsys.readouterr())
+
+    return run
+
+
+def test_the_script_keeps_searches_and_shows_those_of_others(bench, tmp_path, run_script):
+    words = ["--seeds", "1", "--workers", "1", "--samplers", "random"]
+    _, first = run_script(*words)
+    assert "random, seed 0: 14 trainings to the end" in first, "half of 27 trainings, and the one that was begun"
     path = tmp_path / "out" / "runs.jsonl.xz"
     kept = lzma.decompress(path.read_bytes()).decode()
     other = {"method": "supernet", "seed": 0, "points": [[30, bench.truth.area]]}
     path.write_bytes(lzma.compress(f"{kept}{json.dumps(other)}\n".encode()))
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    _, shown = run_script(*words)
     assert ", seed 0" not in shown
     [own] = [line for line in first.splitlines() if line.startswith("| random |")]
     assert own in shown.splitlines()
     assert f"| supernet | 1 | {100 * 30 / 243:.1f} %" in shown
+    code, said = run_script(*words, "--search.population", "8")
+    assert code == 2
+    assert f"{path.relative_to(tmp_path)}: is of population 4, not 8" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "0"], "--seeds 0, --workers 2: must be at least 1"),
+        (["--workers", "0"], "--seeds 30, --workers 0: must be at least 1"),
+        (["--horizon", "0.05"], "--horizon 0.05: must lie between 0.1 and 1"),
+        (
+            ["--search.objectives", "[accuracy, spikes, energy]"],
+            "and one cost, not spikes, energy",
+        ),
+        (["--search.constraints", "spikes <= 9"], "search.constraints: spikes <= 9: what is compared has no bounds"),
+        (["--supernet", "nowhere.csv"], "No such file or directory: 'nowhere.csv'"),
+        (["--supernet", "tiny.yaml"], "tiny.yaml: is no CSV of supernet_ranking.py"),
+        (["--supernet", "empty.csv"], "empty.csv: has no column shared_accuracy_0"),
+        (["--supernet", "strange.csv"], "strange.csv: block3 simam: is no placement of the experiment's space"),
+        (["--supernet", "strange.csv", "--search.objectives", "[accuracy, energy]"], "of spikes, not of energy"),
+        (["--output", "damaged"], "runs.jsonl.xz: is damaged"),
+    ],
+)
+def test_the_scripts_mistakes_are_one_line_before_anything_is_simulated(run_script, tmp_path, words, said):
+    columns = "placement,shared_accuracy_0,shared_spikes_0"
+    (tmp_path / "empty.csv").write_text("placement\n{}\n")
+    (tmp_path / "strange.csv").write_text(f'{columns}\n"{{""block3.current"":""simam""}}",0.5,100\n')
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "runs.jsonl.xz").write_bytes(b"no table")
+    code, shown = run_script(*words)
+    assert code == 2
+    assert said in shown.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_placement_that_failed_is_named(bench):
+    table = read_table(bench.experiment.search.table)
+    failed = [e._replace(outcome=Outcome.failed("it diverged")) for e in table.of(Placement()).values()]
+    write_table(bench.experiment.search.table, table.with_entries(failed, {"made": "up"}))
+    with pytest.raises(OptionError, match=r"holds 26 of 27 placements; none failed with it diverged$"):
+        Bench.open(bench.experiment)
+
+
+def test_a_supernets_experiment_is_compared_by_its_samplers(bench):
+    search = bench.experiment.search.model_copy(update={"strategy": "supernet"})
+    other = dataclasses.replace(bench, experiment=bench.experiment.model_copy(update={"search": search}))
+    assert other.simulate(Method("nsga2"), seed=1) == bench.simulate(Method("nsga2"), seed=1)

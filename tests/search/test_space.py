@@ -82,6 +82,12 @@ def test_a_space_too_large_to_count_can_be_shuffled():
     assert list(space.shuffled(0, 5)) != list(space.shuffled(1, 5))
 
 
+def test_an_endless_space_ends_where_six_digits_do(open_tiny):
+    space = open_tiny(candidates=["none"], settings={"neuron.threshold": {"low": 0.9985, "high": 0.9998}})
+    assert space.size == float("inf")
+    assert 1250 < len(set(space.shuffled(0, 2048))) <= 1301
+
+
 def test_size_and_distributions(open_tiny):
     space = open_tiny()
     assert [site.name for site in space.sites if site.signal == "current"] == [

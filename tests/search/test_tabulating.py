@@ -168,6 +168,9 @@ def test_mistakes_are_one_line(engine, small, tmp_path, capsys):
     )
     assert main(["tabulate", str(tmp_path / "tiny.yaml"), "--search.table", "t", "--seeds", "0"]) == 2
     assert "--seeds 0" in capsys.readouterr().err
+    settings = ["--search.table", "t", "--search.settings", "{neuron.decay: [0.3, 0.5]}"]
+    assert main(["tabulate", str(tmp_path / "tiny.yaml"), *settings]) == 2
+    assert capsys.readouterr().err == "quietspike: search.settings: neuron.decay: a table holds placements alone\n"
     (tmp_path / "t").write_bytes(b"no table")
     assert main(["tabulate", str(tmp_path / "tiny.yaml"), "--search.table", "t"]) == 2
     assert capsys.readouterr().err.startswith("quietspike: t: not a table, or damaged")

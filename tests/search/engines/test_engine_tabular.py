@@ -145,6 +145,13 @@ def test_an_experiment_that_the_table_cannot_answer_is_refused_before_anything_i
     assert not experiment.folder.exists()
 
 
+def test_a_search_of_settings_is_refused_before_anything_is_begun(replayed):
+    experiment = replayed(search={"settings": {"neuron.decay": [0.3, 0.5]}})
+    with pytest.raises(OptionError, match=r"^search\.settings: neuron\.decay: a table holds placements alone$"):
+        run_search(experiment)
+    assert not experiment.folder.exists()
+
+
 def test_some_of_its_sites_and_candidates_may_be_searched(replayed):
     replayed()
     result = run_search(

@@ -110,13 +110,24 @@ class Map:
         return list(dict.fromkeys(self.space.design(one) for one in changed))
 
 
+def dimensions_of(label: str) -> tuple[bool, bool, bool]:
+    """Whether a candidate weighs time, channels, space, as far as its name tells.
+
+    >>> dimensions_of("tca(channel_reduction=4)"), dimensions_of("se")
+    ((True, True, False), (False, False, False))
+    """
+    found = DIMENSIONS.fullmatch(label.partition("(")[0])
+    time, channels, space = found.groups() if found else ("", "", "")
+    return bool(time), bool(channels), bool(space)
+
+
 def find_aspects(name: str, kind: BaseDistribution) -> list[Aspect]:
     """In what the values of a parameter differ."""
     if kind.single():
         return []
     if not isinstance(kind, CategoricalDistribution):
         return [Aspect(name, _scaled(kind), ordered=True)]
-    weighed = {choice: _dimensions_of(str(choice)) for choice in kind.choices}
+    weighed = {choice: dimensions_of(str(choice)) for choice in kind.choices}
     aspects = [
         Aspect(name, {choice: float(dims[at]) for choice, dims in weighed.items()}.__getitem__, ordered=False)
         for at in range(3)
@@ -125,13 +136,6 @@ def find_aspects(name: str, kind: BaseDistribution) -> list[Aspect]:
     if len(set(weighed.values())) < len(weighed):  # some differ in more than their dimensions
         aspects.append(Aspect(name, lambda value: float(kind.choices.index(value)), ordered=False))
     return aspects
-
-
-def _dimensions_of(label: str) -> tuple[bool, bool, bool]:
-    """Whether a candidate weighs time, channels, space, as far as its name tells."""
-    found = DIMENSIONS.fullmatch(label.partition("(")[0])
-    time, channels, space = found.groups() if found else ("", "", "")
-    return bool(time), bool(channels), bool(space)
 
 
 def _scaled(kind: BaseDistribution) -> Callable[[Any], float]:

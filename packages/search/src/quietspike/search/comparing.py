@@ -10,7 +10,6 @@ import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -25,7 +24,8 @@ from quietspike.search.processes import begin_worker
 from quietspike.search.results import Outcome
 from quietspike.search.space import Space, open_space
 from quietspike.search.study import SearchStudy
-from quietspike.search.tabulation import Entry, Table, read_table
+from quietspike.search.tabulation import read_table
+from quietspike.search.truth import Truth, find_truth
 
 EARLY = " + early stopping"
 """What the names of methods end with that stop trials early."""
@@ -58,69 +58,6 @@ class Point(NamedTuple):
 
     spent: int
     area: float
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What every placement of a space gives: the means over a table's seeds.
-
-    Args:
-        curves: by design, the accuracy and costs after each epoch.
-        objective: the cost that is minimised.
-        epochs: of a training.
-    """
-
-    curves: Mapping[Design, Sequence[Mapping[str, float]]]
-    objective: str
-    epochs: int
-
-    @cached_property
-    def reference(self) -> tuple[float, float]:
-        """The worst accuracy and the worst cost of all placements."""
-        ends = [self.end(design) for design in self.curves]
-        return min(accuracy for accuracy, _ in ends), max(cost for _, cost in ends)
-
-    @cached_property
-    def area(self) -> float:
-        """The hypervolume of all placements."""
-        return hypervolume(map(self.end, self.curves), self.reference)
-
-    @property
-    def exhausting(self) -> int:
-        """Epochs that it takes to train everything."""
-        return len(self.curves) * self.epochs
-
-    def end(self, design: Design) -> tuple[float, float]:
-        """Accuracy and cost after the last epoch."""
-        last = self.curves[design][-1]
-        return last["accuracy"], last[self.objective]
-
-
-def find_truth(table: Table, experiment: Experiment, space: Space) -> Truth:
-    """The means of a table over what has several seeds.
-
-    Raises:
-        OptionError: if the table does not hold every placement of the space, or one of them failed.
-    """
-    designs = list(space.shuffled(0, int(space.size)))
-    curves = {}
-    for design in designs:
-        entries = [entry for entry in table.of(design.placement).values() if entry.outcome.reason is None]
-        if entries:
-            curves[design] = _mean_curve(entries)
-    if len(curves) < len(designs):
-        raise OptionError(f"search.table: {experiment.search.table}: holds {len(curves)} of {len(designs)} placements")
-    return Truth(curves, experiment.search.objective, experiment.train.epochs)
-
-
-def _mean_curve(entries: Sequence[Entry]) -> list[dict[str, float]]:
-    """Accuracy and costs after each epoch, means over seeds."""
-    names = ("accuracy", *entries[0].outcome.totals)
-    curves = [entry.outcome.curve for entry in entries]
-    return [
-        {name: float(np.mean([curve[name][epoch] for curve in curves])) for name in names}
-        for epoch in range(entries[0].epochs)
-    ]
 
 
 def simulate(truth: Truth, experiment: Experiment, space: Space, most: float = math.inf) -> list[Point]:
@@ -239,9 +176,14 @@ class Bench:
         """From ``search.table``.
 
         Raises:
-            QuietspikeError: if there is none, or it does not hold every placement of the space.
+            QuietspikeError: if there is none, or it does not hold every placement of the space; or if more is sought
+                than the accuracy and one cost.
         """
-        path = experiment.search.table
+        path, goals = experiment.search.table, experiment.search.goals
+        if len(goals.costs) > 1:
+            raise OptionError(f"search.objectives: compared are accuracy and one cost, not {', '.join(goals.costs)}")
+        if goals.constraints:
+            raise OptionError(f"search.constraints: {goals.constraints[0].text}: what is compared has no bounds")
         if path is None:
             raise OptionError("search.table: missing; it names the table to compare on")
         space, table = open_space(experiment), read_table(path)
@@ -253,6 +195,7 @@ class Bench:
         own = self.experiment.search
         early = (own.early_stopping or EarlyStopping()) if method.early else None
         changed = {
+            "strategy": "trials",
             "sampler": method.sampler,
             "early_stopping": early,
             "uniform_first": False,

@@ -102,7 +102,7 @@ def _curves_csv(comparison: Comparison) -> str:
 
 def _curves(comparison: Comparison) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
     """Method, budgets in epochs, and quantiles of the share that was found by then."""
-    last = max(points[-1].spent for runs in comparison.runs.values() for points in runs)
+    last = max(point.spent for runs in comparison.runs.values() for points in runs for point in points)
     epochs = np.unique(np.geomspace(comparison.truth.epochs, last, 200).astype(int)).astype(float)
     for name in comparison.runs:
         yield name, epochs, _quantiles(comparison.shares(name, list(epochs)))

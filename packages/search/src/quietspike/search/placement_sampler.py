@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -26,8 +27,8 @@ Array = NDArray[np.float64]
 START = 8
 """Trainings to the end of designs at random, before the first design that follows from others."""
 
-MOST = 1000
-"""Known values that predictions are made from, the latest."""
+MOST, FORGOTTEN = 1000, 250
+"""Known values that predictions are made from, the latest; and how many of the earliest are left out at once."""
 
 LEAST_ERROR = 0.01
 """What is added to errors before their logarithm: one in a hundred and none are not far apart."""
@@ -77,7 +78,7 @@ class PlacementSampler(BaseSampler):
         generator = np.random.default_rng(self._seed)
         others = [t for t in study.get_trials(deepcopy=False) if was_claimed(t)]
         tried = {self._design_of(other) for other in others}
-        known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs][-MOST:]
+        known = [t for t in others if t.state == TrialState.COMPLETE and "repeats" not in t.user_attrs]
         ended = np.array([not _is_stopped(one) for one in known], dtype=bool)
         if ended.sum() < START:
             left = [design for design in self._map.designs if design not in tried] or self._map.designs
@@ -91,10 +92,11 @@ class PlacementSampler(BaseSampler):
             asked = [*asked, *(near for design in best for near in self._map.neighbours(design, generator))]
         asked = [design for design in dict.fromkeys(asked) if design not in tried] or self._map.designs
         running = [self._design_of(t) for t in others if t.state == TrialState.RUNNING and t.number != trial.number]
-        models = _Models(self._map, designs, (~ended).astype(np.intp), asked, running)
-        gain = models.feasibility([one.constraints for one in known])
+        first = _first_used(len(known))
+        models = _Models(self._map, designs[first:], (~ended[first:]).astype(np.intp), asked, running)
+        gain = models.feasibility([one.constraints for one in known[first:]])
         if (good & ended).any():
-            means, deviations = models.predict(values)
+            means, deviations = models.predict(values[first:])
             reference = values.min(axis=0)
             errors = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
             gain = gain * expect_improvement(means, deviations, values[good & ended], reference, errors, self._seed)
@@ -171,6 +173,17 @@ class _Models:
         process = GaussianProcess.given(self._learned[key], self._within, values, self._groups)
         self._processes.append(process)
         return process.predict(self._across)
+
+
+def _first_used(count: int) -> int:
+    """Which of so many known values is the first that predictions are made from.
+
+    It stays the same for a while: with each other beginning, how values vary has to be learned anew.
+
+    >>> [_first_used(count) for count in (8, 1000, 1001, 1250, 1251)]
+    [0, 0, 250, 250, 500]
+    """
+    return max(0, math.ceil((count - MOST) / FORGOTTEN)) * FORGOTTEN
 
 
 def _settled(count: int) -> int:

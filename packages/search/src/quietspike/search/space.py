@@ -24,6 +24,9 @@ from quietspike.search.settings import Settings, param_name
 
 NO_SETTINGS = Settings({})
 
+STALE = 1000
+"""An endless space is as good as drawn when so many draws in a row bring nothing new: six digits end somewhere."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -157,12 +160,15 @@ class Space:
 
     def _drawn(self, generator: random.Random, count: int) -> Iterator[Design]:
         seen: set[Design] = set()
-        while len(seen) < count:
+        stale = 0
+        while len(seen) < count and stale < STALE:
             case = generator.choice(self._all)
             placed = {site: generator.choice(choices) for site, choices in case.choices.items()}
             drawn = {key: draw_value(self.settings.by_key[key], generator) for key in case.leaves}
             design = Design(Placement(placed), {**case.chosen, **drawn})
+            stale += 1
             if design not in seen:
+                stale = 0
                 seen.add(design)
                 yield design
 

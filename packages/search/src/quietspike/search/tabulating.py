@@ -58,8 +58,6 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
         raise OptionError("search.table: missing; it names the file of the table, as t.jsonl.xz")
     if seeds < 1 or drawn < 0:
         raise OptionError(f"--seeds {seeds}, --drawn {drawn}: there is no table of fewer than 1 seed, or 0 drawn")
-    if experiment.search.settings:
-        raise OptionError(f"search.settings: {next(iter(experiment.search.settings))}: a table holds placements alone")
     if experiment.search.engine == "tabular":
         raise OptionError("search.engine: tabular replays a table; another one must train it")
     engine = ENGINES.get(experiment.search.engine)()

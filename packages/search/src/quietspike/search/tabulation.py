@@ -11,6 +11,7 @@ import json
 import lzma
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ class Table:
         """Of the first training of each placement."""
         return int(self.settings["seed"])
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         """All that there are, rising."""
         return sorted({seed for _, seed in self.entries})
@@ -117,6 +118,7 @@ class Table:
         Raises:
             OptionError: names the first key that differs.
         """
+        _refuse_settings(experiment)
         _compare(path, self.settings, table_settings(experiment))
         _compare(path, {"choices": self.choices}, {"choices": _labels(space)})
 
@@ -126,6 +128,7 @@ class Table:
         Raises:
             QuietspikeError: names the first key that differs.
         """
+        _refuse_settings(experiment)
         own = {"seed": self.seed, "search": self.settings["search"]}
         _compare(path, self.settings, {**table_settings(experiment), **own})
         for site, labels in _labels(space).items():
@@ -186,6 +189,11 @@ def write_table(path: Path, table: Table) -> None:
 
 def _labels(space: Space) -> dict[str, tuple[str, ...]]:
     return {site: tuple(choice.label for choice in choices) for site, choices in space.choices.items()}
+
+
+def _refuse_settings(experiment: Experiment) -> None:
+    for key in experiment.search.settings:
+        raise OptionError(f"search.settings: {key}: a table holds placements alone")
 
 
 def _compare(path: Path, held: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ class Replay:
         """
         seed = training.seed - training.base.seed + self.table.seed
         entry = self.table.entries.get((training.placement, seed))
-        if entry is None or training.design.settings:
+        if entry is None:
             raise OptionError(f"{self.path}: has no training of {training.design.label} with seed {seed}")
         if entry.outcome.reason is not None:
             raise OptionError(f"{self.path}: it failed there: {entry.outcome.reason}")
