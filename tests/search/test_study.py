@@ -1,6 +1,7 @@
 """The journal: what is claimed, in which order, and what is left of it after a kill at any moment."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -135,6 +136,14 @@ def test_ends_when_nothing_is_left_to_try(open_study, sampler):
     study = open_study(sampler=sampler, trials=1000, sites=["block1.current", "fc1.current"])
     placements = claim_all(study)
     assert len(placements) == len(set(placements)) == study.space.size == study.total == 6
+
+
+def test_an_endless_space_ends_where_no_more_is_drawn(open_study, monkeypatch):
+    monkeypatch.setattr("quietspike.search.study.REPEATS_IN_A_ROW", 0)  # as if the sampler only repeated itself
+    near = {"neuron.threshold": {"low": 0.9985, "high": 0.9998}}  # 1,301 values of six digits
+    study = open_study(sampler="random", candidates=["none"], settings=near, uniform_first=False, trials=1400)
+    study._shuffled = itertools.islice(study._shuffled, 1290, None)  # after so many trials
+    assert 0 < len(claim_all(study)) <= 11
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])

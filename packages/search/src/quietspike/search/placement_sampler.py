@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 START = 8
 """Trainings to the end of designs at random, before the first design that follows from others."""
 
-MOST, FORGOTTEN = 1000, 250
+MOST, FORGOTTEN = 512, 128
 """Known values that predictions are made from, the latest; and how many of the earliest are left out at once."""
 
 LEAST_ERROR = 0.01
@@ -180,8 +180,8 @@ def _first_used(count: int) -> int:
 
     It stays the same for a while: with each other beginning, how values vary has to be learned anew.
 
-    >>> [_first_used(count) for count in (8, 1000, 1001, 1250, 1251)]
-    [0, 0, 250, 250, 500]
+    >>> [_first_used(count) for count in (8, 512, 513, 640, 641)]
+    [0, 0, 128, 128, 256]
     """
     return max(0, math.ceil((count - MOST) / FORGOTTEN)) * FORGOTTEN
 

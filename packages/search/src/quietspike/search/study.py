@@ -101,7 +101,10 @@ class SearchStudy:
                 state = self._ledger.read()
                 if len(state.tried) >= self.total:
                     return None
-                due = self._due(state)
+                try:
+                    due = self._due(state)
+                except StopIteration:  # an endless space of values that floats cannot tell apart
+                    return None
                 if due is not None:
                     self.study.enqueue_trial(dict(due))
                 self.study.sampler = self._samplers.new(state.attempts)
@@ -189,6 +192,9 @@ class SearchStudy:
 
         First come those that were lost, then the uniform ones, then what a supernet puts forward or the grid's next, or
         one at random where the sampler only repeats itself.
+
+        Raises:
+            StopIteration: if there is none that has not been tried.
         """
         if state.waiting:
             return None
