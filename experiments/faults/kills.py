@@ -2,9 +2,9 @@
 
     python experiments/faults/kills.py --kills 100
 
-Each kill is a SIGKILL, to the worker or to the driver, most of them within twice the time that a training takes where
-nobody kills; a killed driver is started again by the same command. A placement that loses three workers is given up by
-design, so that the third kill of one placement goes to the driver.
+Each kill is a SIGKILL, to the worker or to the driver, most of them within twice the time that the slowest training
+takes where nobody kills; a killed driver is started again by the same command. A placement that loses three workers is
+given up by design, so that the third kill of one placement goes to the driver.
 """
 
 from __future__ import annotations
@@ -109,10 +109,9 @@ class Victim:
         return [(t.design, t.outcome.reason, t.outcome.accuracy, dict(t.outcome.totals)) for t in results]
 
     @property
-    def seconds_a_trial(self) -> float:
-        """From the begin of a trial to its end, on average."""
-        ended = [trial for trial in self.study.study.get_trials(deepcopy=False) if trial.duration is not None]
-        return sum(trial.duration.total_seconds() for trial in ended) / len(ended)
+    def longest_trial(self) -> float:
+        """Seconds from its begin to its end: that of the first, for which a worker must start."""
+        return max(trial.duration.total_seconds() for trial in self.study.study.get_trials(deepcopy=False))
 
     def runs(self) -> collections.Counter[str]:
         """MLflow's runs by kind and status."""
@@ -175,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         untouched.start()
         untouched.end()
         victim = Victim(Path(folder) / "victim", options.engine)
-        killed = kill_at_random(victim, options.kills, options.seed, 2 * untouched.seconds_a_trial)
+        killed = kill_at_random(victim, options.kills, options.seed, 2 * untouched.longest_trial)
         victim.end()
         untouched.trials = victim.trials
         untouched.start()
