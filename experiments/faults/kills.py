@@ -110,8 +110,8 @@ class Victim:
 
     @property
     def seconds_a_trial(self) -> float:
-        """From the begin of a trial to its end, on average."""
-        ended = [trial for trial in self.study.study.get_trials(deepcopy=False) if trial.duration is not None]
+        """From the begin of a training to its end, on average; what is repeated is not trained."""
+        ended = [trial for trial in self.all_trials() if trial.duration and "repeats" not in trial.user_attrs]
         return sum(trial.duration.total_seconds() for trial in ended) / len(ended)
 
     def runs(self) -> collections.Counter[str]:

@@ -100,12 +100,17 @@ def test_what_a_full_disk_refused_is_not_believed(tmp_path, monkeypatch, lines):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     append = JournalFileBackend.append_logs
-    with monkeypatch.context() as patch:
-        patch.setattr(JournalFileBackend, "append_logs", write_some)
-        with pytest.raises(OSError, match="No space left"), study._storage.together():
+
+    def finish():
+        with study._storage.together():
             trial.set_user_attr("first", 1)
             trial.set_user_attr("second", 2)
             study.tell(trial, 2.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", write_some)
+        with pytest.raises(OSError, match="No space left"):
+            finish()
     assert study.trials == open_study_elsewhere(tmp_path).trials
     assert study.trials[1].user_attrs == dict([("first", 1), ("second", 2)][:lines])
     assert study.trials[1].state == (TrialState.COMPLETE if lines == 3 else TrialState.RUNNING)
