@@ -111,7 +111,7 @@ class Victim:
     @property
     def longest_trial(self) -> float:
         """Seconds from its begin to its end: that of the first, for which a worker must start."""
-        return max(trial.duration.total_seconds() for trial in self.study.study.get_trials(deepcopy=False))
+        return max(trial.duration.total_seconds() for trial in self.all_trials())
 
     def runs(self) -> collections.Counter[str]:
         """MLflow's runs by kind and status."""

@@ -1,6 +1,7 @@
 """The engine ``ray``: the same search as with ``optuna``, and what it makes of kills and failures."""
 
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,13 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from quietspike.search.cli import main
+from quietspike.search.job import Job
+from quietspike.search.results import Outcome
+from quietspike.search.space import open_space
+from quietspike.search.untracked import Untracked
 
 from .conftest import PATIENCE, STOPPED, UNCONFIRMED
 
@@ -163,6 +169,28 @@ def test_a_full_disk_where_trials_are_judged_is_told_as_such(monkeypatch):
     with pytest.raises(OSError, match="No space left on device") as raised:
         with_ray._ask(judge, "claim", 1, {})
     assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_full_disk_where_ray_drives_ends_the_search_as_such(tiny_experiment, monkeypatch):
+    experiment = tiny_experiment()
+    experiment.folder.mkdir(parents=True)
+    placements = with_ray.PlacementSearch(Job(experiment, open_space(experiment), Untracked()))
+    first, second = placements.suggest("first"), placements.suggest("second")
+
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device", "study.journal")
+
+    outcome = {"outcome": json.dumps(Outcome(0.5, {"spikes": 1.0}).data)}
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", full)
+        placements.on_trial_complete("first", outcome)
+    assert placements.complaint == "study.journal: No space left on device; what had ended is kept"
+    placements.on_trial_complete("second", outcome)
+    assert placements.suggest("third") == "FINISHED"
+    study = placements._journal
+    assert [trial.number for trial in study.results()] == [second["number"]]
+    assert study.lose_all() == 1
+    assert study.claim().design.json == first["design"]
 
 
 INITIALISED = """

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,12 +35,13 @@ class Journal(JournalStorage):
         if deepcopy:
             return super().get_all_trials(study_id, deepcopy, states)
         ended = self._ended.setdefault(study_id, [])
-        later: list[FrozenTrial] = []
-        while (trial := self._find_trial(study_id, len(ended) + len(later))) is not None:
-            if trial.state.is_finished() and not later:
-                ended.append(trial)
-            else:
-                later.append(trial)
+        with self._thread_lock:
+            self._sync_with_backend()
+            known = self._replay_result
+            later = [known.get_trial(index) for index in known._study_id_to_trial_ids[study_id][len(ended) :]]
+            done = list(takewhile(lambda trial: trial.state.is_finished(), later))
+            ended += done
+        later = later[len(done) :]
         if states is None:
             return [*ended, *later]
         if any(state.is_finished() for state in TrialState if state in states):
@@ -48,15 +50,21 @@ class Journal(JournalStorage):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is written inside is written to the disk once, at its end; no other process writes meanwhile."""
-        with self._file.hold(lambda: self._find_trial(0, 0)):  # whatever is asked for, all is read first
-            yield
+        """What is written inside is written to the disk once, at its end; no other process writes meanwhile.
 
-    def _find_trial(self, study_id: int, number: int) -> FrozenTrial | None:
+        Where that fails, it is not known here either: what is in the file, whole, is all there is.
+        """
         try:
-            return self.get_trial(self.get_trial_id_from_study_id_trial_number(study_id, number))
-        except KeyError:
-            return None
+            with self._file.hold(self._catch_up):
+                yield
+        except BaseException:  # a full disk, say
+            self.__setstate__(self.__getstate__())  # as a copy that was pickled: all is read anew
+            self._ended.clear()
+            raise
+
+    def _catch_up(self) -> None:
+        with self._thread_lock:
+            self._sync_with_backend()
 
 
 class _JournalFile(JournalFileBackend):
@@ -86,11 +94,14 @@ class _JournalFile(JournalFileBackend):
 
     @contextmanager
     def hold(self, catch_up: Callable[[], object]) -> Iterator[None]:
-        """Hold back what is appended inside.
+        """Hold back what is appended inside; inside of another, to that one's end.
 
         Args:
             catch_up: reads what others have written.
         """
+        if self._held is not None:
+            yield
+            return
         self._mutex.acquire()
         try:
             catch_up()

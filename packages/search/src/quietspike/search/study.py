@@ -110,7 +110,7 @@ class SearchStudy:
                 self.study.sampler = self._samplers.new(state.attempts)
                 trial = self.study.ask()
                 if FIXED not in self._ledger.trials()[trial.number].system_attrs:
-                    _ = trial.relative_params  # the sampler thinks here, where nobody waits for the file
+                    _ = trial.relative_params  # nsga2 and gp think here, where nobody waits for the file
                 with self._together():
                     design = self.space.suggest(trial, whole=self.experiment.search.sampler in CROSSING)
                     earlier = state.tried.get(design)

@@ -14,7 +14,8 @@ import os
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -180,7 +181,9 @@ class PlacementSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next placement; ``None`` while a running trial may still be lost and come back."""
-        claim = self._journal.claim() if self.complaint is None else None
+        claim = None
+        with self._complaining():
+            claim = self._journal.claim() if self.complaint is None else None
         if claim is None:
             return None if self._claims else str(Searcher.FINISHED)
         self._claims[trial_id] = claim
@@ -194,13 +197,24 @@ class PlacementSearch(OptunaSearch):
             if complaint is not None:
                 self.complaint = complaint
                 return
-            self._journal.lose(claim)
+            with self._complaining():
+                self._journal.lose(claim)
             self._job.tracker.end_named(f"trial {claim.number}: {claim.design.label}")
             return
-        self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
+        with self._complaining():
+            self._journal.finish(claim, Outcome.of(json.loads(result["outcome"])))
         if time.monotonic() - self._tidied > TIDY_EVERY:  # it looks at all trials; at the end it is done once more
             self._job.tidy(self._journal)
             self._tidied = time.monotonic()
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """A full disk becomes the complaint: Ray would take what is raised here for the trial's own failure."""
+        try:
+            with room_asked():
+                yield
+        except QuietspikeError as error:
+            self.complaint = str(error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal has everything."""
