@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quietspike.core import BACKBONES, NEURONS
+from quietspike.core import ATTENTION, BACKBONES, NEURONS
 from quietspike.core.batches import Batches
 from quietspike.core.evaluation import evaluate
 from quietspike.core.kernels import reference
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 GPU = torch.device("cuda")
 QUICK = Recipe(epochs=4, batch_size=12, learning_rate=0.01)
-ATTENTIONS = ["none", "ta", "ca", "sa", "tca", "tsa", "csa", "tcsa", "asa", "ta_snn", "se", "eca", "cbam"]
 DROPPING = ("plif5", "ms_resnet18", "ms_resnet34", "ms_resnet104")
 
 
@@ -60,7 +59,7 @@ def gradients(network, frames, recipe=QUICK):
     ("name", "attention"),
     [
         *((name, "none" if name == "plif5" else "tcsa") for name in BACKBONES.names()),
-        *(("conv3", attention) for attention in ATTENTIONS),
+        *(("conv3", attention) for attention in ATTENTION.names()),
     ],
 )
 def test_scores_and_gradients_are_the_cpus(name, attention):

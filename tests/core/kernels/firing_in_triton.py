@@ -15,15 +15,8 @@ from quietspike.core.kernels import firing as op
 from quietspike.core.kernels import reference
 from quietspike.core.neurons import LIF, PLIF
 
-SURROGATES = ["rectangular", "atan", "sigmoid", "fast_sigmoid"]
-NEURONS = {
-    "code": lambda **options: LIF(reset="code", reset_value=0.1, **options),
-    "paper": lambda **options: LIF(reset="paper", reset_value=-0.2, **options),
-    "to zero": lambda **options: LIF(decay=0.7, **options),
-    "subtract": lambda **options: LIF(reset="subtract", **options),
-    "plif": lambda **options: PLIF(threshold=0.4, **options),
-    "plif, to a value": lambda **options: PLIF(threshold=0.4, tau=3.0, reset_value=0.2, **options),
-}
+from .test_firing import NEURONS, SURROGATES
+
 HALVES = [torch.float16, torch.bfloat16]
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
