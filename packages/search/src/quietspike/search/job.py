@@ -124,10 +124,8 @@ class Job:
         if not there:
             return
         # of those alone: what was deleted was dominated, or further from feasible, and what did that is here or was too
-        results, goals = (
-            [trial for trial in study.results() if trial.design.digest in there],
-            self.experiment.search.goals,
-        )
+        results = [trial for trial in study.results() if trial.design.digest in there]
+        goals = self.experiment.search.goals
         nearest = least_violating(results, goals)
         kept = {trial.number for trial in find_front(results, goals) or ([nearest] if nearest else [])}
         for trial in results:
