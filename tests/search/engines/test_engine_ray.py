@@ -27,6 +27,31 @@ from quietspike.search import with_ray
 
 RAY = {"engine": "ray"}
 
+LEAVE_WHILE_A_THREAD_COLLECTS = """
+import threading, time
+import ray
+from quietspike.search.ray_cluster import leave_ray
+
+ray.init("local", num_cpus=1, include_dashboard=False, logging_level=40, log_to_driver=False)
+references = [ray.put(number) for number in range(20_000)]
+left = threading.Event()
+
+def make_garbage():
+    while references and not left.is_set():
+        cycle = [references.pop()]
+        cycle.append(cycle)
+        nothing = [[] for _ in range(1_000)]  # so that the collector runs
+        time.sleep(1e-4)
+
+thread = threading.Thread(target=make_garbage)
+thread.start()
+leave_ray()
+assert references, "the thread ended before it could disturb"
+left.set()
+thread.join()
+print("left")
+"""
+
 
 def ray_processes(search):
     """What the driver has started, Ray's own and workers, but for Ray's agents: those outlive a killed head by 60 s."""
@@ -205,6 +230,13 @@ if __name__ == "__main__":
     assert ray.is_initialized(), "it was not the search's to end"
     print(len(result.trials), sorted(os.listdir("here")))
 """
+
+
+def test_garbage_of_ray_in_another_thread_does_not_end_the_driver():
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE_WHILE_A_THREAD_COLLECTS], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
 
 
 @pytest.mark.slow

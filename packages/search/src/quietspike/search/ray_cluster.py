@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -105,7 +106,23 @@ def cluster(job: Job) -> Iterator[Room]:
     try:
         yield Room(job, joined=False) if address == "local" else _look_at(job)
     finally:
+        leave_ray()
+
+
+def leave_ray() -> None:
+    """Shut Ray down while no garbage is collected.
+
+    Ray ends the whole process where another thread drops one of its references in the meantime, and the thread that
+    sends to MLflow would: whichever thread runs the collector drops all that it finds.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        gc.collect()
         ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
