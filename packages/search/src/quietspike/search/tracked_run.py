@@ -89,5 +89,5 @@ def firing_rates(cost: Cost) -> dict[str, float]:
 
 def describe(error: BaseException) -> str:
     """One line for an error."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])
