@@ -176,6 +176,29 @@ def test_mistakes_are_one_line(engine, small, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("quietspike: t: not a table, or damaged")
 
 
+def test_two_do_not_write_one_table(engine, small, tmp_path):
+    experiment = small()
+    elsewhere = small(output=str(tmp_path / "elsewhere"))
+
+    def confirm(job, tasks, watch):
+        with pytest.raises(OptionError, match=r"^table\.jsonl\.xz: another tabulate writes it$"):
+            tabulate(elsewhere)
+        InlineEngine.confirm(engine, job, tasks, watch)
+
+    engine.confirm = confirm
+    held = tabulate(experiment, seeds=1, drawn=0).entries
+    assert len(engine.trained) == len(held)
+    engine.confirm = None
+    assert tabulate(elsewhere, seeds=1, drawn=0).entries == held, "behind the first it reads what that wrote"
+
+
+def test_a_table_that_cannot_be_written_is_said_so_before_anything_is_trained(engine, small, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OptionError, match=r"^search\.table: file/table\.xz: cannot be written: "):
+        tabulate(small(table="file/table.xz"))
+    assert engine.trained == []
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_cut_table_is_said_to_be_damaged(engine, small, share):
     experiment = small()

@@ -233,16 +233,27 @@ def own_folder(experiment: Experiment) -> Iterator[Path]:
         OptionError: if it cannot be written, or another search runs in it.
     """
     folder = experiment.folder
+    with held_alone(folder / "driver.lock", f"{folder}: another search runs there", f"output: {folder}"):
+        yield folder
+
+
+@contextmanager
+def held_alone(path: Path, held: str, key: str) -> Iterator[None]:
+    """A file's lock, for this process alone; the file stays.
+
+    Raises:
+        OptionError: ``held`` if another process has it; what ``key`` names cannot be written if it cannot be made.
+    """
+    lock = FileLock(path, timeout=0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "driver.lock", timeout=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise OptionError(f"{folder}: another search runs there") from None
+        raise OptionError(held) from None
     except OSError as error:
-        raise OptionError(f"output: {folder}: cannot be written: {error.strerror}") from None
+        raise OptionError(f"{key}: cannot be written: {error.strerror}") from None
     try:
-        yield folder
+        yield
     finally:
         lock.release()
 

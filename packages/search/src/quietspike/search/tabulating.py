@@ -21,7 +21,7 @@ from quietspike.search.pareto import find_front
 from quietspike.search.progress import ProgressShow, outcome_text
 from quietspike.search.provenance import provenance
 from quietspike.search.results import TrialResult
-from quietspike.search.searching import at_most_every, own_folder
+from quietspike.search.searching import at_most_every, held_alone, own_folder
 from quietspike.search.space import open_space
 from quietspike.search.tabulation import Entry, Table, read_table, write_table
 from quietspike.search.untracked import Untracked
@@ -50,7 +50,8 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
         The table, which is also in the file.
 
     Raises:
-        QuietspikeError: for a mistake in the experiment, or a table of another one, before anything is trained.
+        QuietspikeError: for a mistake in the experiment, a table of another one, or one that another process writes;
+            before anything is trained.
     """
     console = console or Console(quiet=True)
     path = experiment.search.table
@@ -63,23 +64,23 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
     engine = ENGINES.get(experiment.search.engine)()
     resolve_device(experiment.device)
     space = open_space(experiment)
-    table = read_table(path) if path.exists() else Table.empty(experiment, space)
-    table.check_whole(experiment, space, path)
-    for name in ("train", "validation", "test"):  # once, before several processes ask for them
-        open_dataset(experiment).split(name)
-    with own_folder(experiment) as folder:
-        inner = experiment.model_copy(update={"output": folder, "name": "table"})
-        work = _Work(Job(inner, space, Untracked()), path, table, provenance())
-        everything = [design.placement for design in space.shuffled(experiment.seed, int(space.size))]
-        work.train(
-            engine, [Task(Design(placement), experiment.seed) for placement in everything], console, "first seed"
-        )
-        again = list(dict.fromkeys([*_front(work.table, experiment), *everything[:drawn]]))
-        further = range(experiment.seed + 1, experiment.seed + seeds)
-        work.train(
-            engine, [Task(Design(placement), seed) for seed in further for placement in again], console, "more seeds"
-        )
-        shutil.rmtree(inner.folder, ignore_errors=True)
+    lock = path.with_name(f"{path.name}.lock")
+    with held_alone(lock, f"{path}: another tabulate writes it", f"search.table: {path}"):
+        table = read_table(path) if path.exists() else Table.empty(experiment, space)
+        table.check_whole(experiment, space, path)
+        for name in ("train", "validation", "test"):  # once, before several processes ask for them
+            open_dataset(experiment).split(name)
+        with own_folder(experiment) as folder:
+            inner = experiment.model_copy(update={"output": folder, "name": "table"})
+            work = _Work(Job(inner, space, Untracked()), path, table, provenance())
+            everything = [design.placement for design in space.shuffled(experiment.seed, int(space.size))]
+            first = [Task(Design(placement), experiment.seed) for placement in everything]
+            work.train(engine, first, console, "first seed")
+            again = list(dict.fromkeys([*_front(work.table, experiment), *everything[:drawn]]))
+            further = range(experiment.seed + 1, experiment.seed + seeds)
+            more = [Task(Design(placement), seed) for seed in further for placement in again]
+            work.train(engine, more, console, "more seeds")
+            shutil.rmtree(inner.folder, ignore_errors=True)
     console.print(f"{len(work.table.entries)} trainings are in {path}", highlight=False, markup=False)
     return work.table
 
