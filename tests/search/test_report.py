@@ -41,7 +41,7 @@ def test_the_best_placement_against_none_and_tcsa(result, trials, confirmation):
     assert sentence(found, "against none") == "against none: 75.0% fewer spikes, accuracy +2.0 [-48.8, +52.8] points"
     # differences +16 and +14: mean 15, deviation 1.414, margin 12.706
     assert sentence(found, "against tcsa") == (
-        "against tcsa everywhere: 150.0% more spikes, accuracy +15.0 [+2.3, +27.7] points"
+        "against tcsa everywhere: 2.5 times the spikes, accuracy +15.0 [+2.3, +27.7] points"
     )
 
 
@@ -101,6 +101,10 @@ def test_which_domination_is_beyond_the_intervals(result, trials, confirmation):
         f"No mixed placement dominates every uniform one; {MIXED_LABEL} dominates 2 of 3 "
         "(1 beyond the 95 % intervals), but not tcsa everywhere"
     )
+    # as many dominations, none of them beyond the intervals: -100 with a margin of 248, and accuracy as low as theirs
+    vaguer = confirmation(None, [0.8, 0.8, 0.8], [900, 800, 1000], placement=Placement({"block1.current": "ca"}))
+    shown = conclusions(result(trials, [vaguer, mixed, *uniform]))[-1]
+    assert shown == conclusions(result(trials, [mixed, *uniform]))[-1]
 
 
 def test_without_mixed_or_uniform_there_is_nothing_to_compare(result, trials, confirmation):

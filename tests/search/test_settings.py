@@ -142,8 +142,12 @@ def test_any_range_is_one_line_or_has_values_that_optuna_gives_back_as_they_are(
 
 
 MISTAKES = [
-    ({"nueron.decay": [1]}, "search.settings: no 'nueron.decay'; did you mean 'neuron.decay'?"),
+    ({"nueron.decay": [1]}, "search.settings: nueron.decay: no 'nueron'; did you mean 'neuron'?"),
     ({"train.epoch": [1]}, "search.settings: no 'train.epoch'; did you mean 'train.epochs'?"),
+    ({"train.lr": [1]}, "search.settings: no 'train.lr'; did you mean 'train.learning_rate'?"),
+    ({"foo.bar": [1]}, "search.settings: foo.bar: no 'foo'; there are: backbone, dataset, neuron, train"),
+    ({"neuron": [1]}, "search.settings: no 'neuron'; did you mean 'neuron.OPTION'?"),
+    ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lif"}}}, "search.settings.neuron.decay.when: among search.settings: no 'neuron.name'; there are: none"),  # noqa: E501
     ({"dataset.name": ["nmnist"]}, "search.settings: dataset.name: designs are compared on one data set"),
     ({"neuron.decay": []}, "search.settings.neuron.decay.choices: list should have at least 1 item"),
     ({"neuron.decay": [0.5, 0.5]}, "search.settings.neuron.decay: choices: 0.5 comes twice"),
@@ -157,7 +161,7 @@ MISTAKES = [
     ({"neuron.decay": {"low": 0.1, "high": 1.0, "step": 0.4}}, "search.settings.neuron.decay: high=1.0: is not low=0.1 and a multiple of step=0.4"),  # noqa: E501
     ({"neuron.decay": {"low": 1, "high": 4, "step": 1, "log": True}}, "search.settings.neuron.decay: step=1: does not go with log"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "low": 1}}, "search.settings.neuron.decay: low: is of a range, and there are choices"),  # noqa: E501
-    ({"neuron.decay": {"choices": [1], "when": {"neuron.nam": "lif"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when: no 'neuron.nam'; did you mean 'neuron.name'?"),  # noqa: E501
+    ({"neuron.decay": {"choices": [1], "when": {"neuron.nam": "lif"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when: among search.settings: no 'neuron.nam'; did you mean 'neuron.name'?"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lfi"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when.neuron.name: no 'lfi'; did you mean 'lif'?"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"neuron.threshold": 1}}, "neuron.threshold": {"low": 0.5, "high": 1.5}}, "search.settings: neuron.decay.when: neuron.threshold is a range without a step; only its values can be a condition"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"train.loss": "mse"}}, "train.loss": {"choices": ["mse"], "when": {"neuron.decay": 1}}}, "search.settings: neuron.decay, train.loss: the conditions lead in a circle"),  # noqa: E501
@@ -245,7 +249,7 @@ def test_what_does_not_count_is_dropped(space_of):
 
 def test_a_range_without_a_step_makes_it_endless(space_of):
     space = space_of({"train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}})
-    assert (space.size, space.count) == (math.inf, "endlessly many designs")
+    assert (space.size, space.count) == (math.inf, "infinitely many designs")
     drawn = list(space.shuffled(0, 400))
     rates = [design.settings["train.learning_rate"] for design in drawn]
     assert len(set(drawn)) == 400
@@ -426,7 +430,7 @@ def test_a_found_designs_file_is_read_with_its_settings(experiment_of, tmp_path)
     with pytest.raises(QuietspikeError, match=r"found\.yaml: site: no 'block3\.current'; did you mean"):
         read_design(str(path), experiment)
     path.write_text("placement: {}\nsettings: {search.trials: 5}\n")
-    with pytest.raises(QuietspikeError, match=r"found\.yaml: search\.settings: no 'search\.trials'"):
+    with pytest.raises(QuietspikeError, match=r"found\.yaml: search\.settings: search\.trials: no 'search'"):
         read_design(str(path), experiment)
     path.write_text("placement: {}\nsettings: {neuron.dekay: 0.5}\n")
     with pytest.raises(QuietspikeError, match=r"found\.yaml: neurons: lif: option: no 'dekay'; did you mean 'decay'\?"):

@@ -228,14 +228,14 @@ def test_a_node_and_a_driver_that_are_killed(cluster, new, undisturbed):
     ("change", "keys", "reason"),
     [
         ({"RAY_AUTH_TOKEN": secrets.token_hex(32)}, [], "Ray refuses the token, or was given none: set RAY_AUTH_M"),
-        ({"HOME": "/nonexistent"}, [], "Ray refuses the token, or was given none: set RAY_AUTH_"),
+        ({"HOME": "TMP"}, [], "Ray refuses the token, or was given none: set RAY_AUTH_"),
         ({"RAY_AUTH_MODE": "disabled"}, ["--search.address", "HEAD:6379"], "Ray refuses the token, or was given none"),
         ({}, ["--search.cpus", "2"], "a trial takes 2 CPUs and 0 GPUs, and no node has as many; the largest has 1 and"),
     ],
 )
-def test_what_a_cluster_refuses_is_one_line(cluster, new, change, keys, reason):
+def test_what_a_cluster_refuses_is_one_line(cluster, new, tmp_path, change, keys, reason):
     search = new()
-    search.environment.update(change)
+    search.environment.update({key: str(tmp_path) if value == "TMP" else value for key, value in change.items()})
     done = search.run(*[cluster.address if key == "HEAD:6379" else key for key in keys])
     assert done.returncode == 2
     assert done.stderr.startswith("quietspike: search.")
@@ -297,10 +297,12 @@ def test_the_room_for_trials(tiny_experiment, monkeypatch, nodes, keys, gpus, tr
         (["--search.cpus", "0"], "search.cpus: input should be greater than 0, not 0"),
         (["--search.engine", "ray", "--search.address", "ray://h:1"], "search.address: ray://h:1: Ray's client cannot"),
         (["--search.engine", "ray", "--search.address", "host"], "search.address: host: must be auto or HOST:PORT"),
+        (["--search.engine", "ray", "--search.address", "auto"], "search.address: auto: no Ray runs on this machine; "),
         (["--search.engine", "ray", "--search.address", "127.0.0.1:9"], "search.address: 127.0.0.1:9: no Ray answers "),
     ],
 )
-def test_an_address_that_cannot_be_is_one_line(tiny_experiment, tmp_path, capsys, keys, reason):
+def test_an_address_that_cannot_be_is_one_line(tiny_experiment, tmp_path, monkeypatch, capsys, keys, reason):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where ``auto`` looks
     tiny_experiment()
     assert main(["search", str(tmp_path / "tiny.yaml"), *keys]) == 2
     shown = capsys.readouterr().err

@@ -51,11 +51,28 @@ def unknown_name(where: str, name: object, known: Iterable[str]) -> UnknownNameE
     "attention: no 'tcas'; did you mean 'tcsa'?"
     >>> str(unknown_name("dataset", "mine", ["nmnist"]))
     "dataset: no 'mine'; there are: nmnist"
+    >>> str(unknown_name("key", "train.lr", ["train.loss", "train.learning_rate"]))
+    "key: no 'train.lr'; did you mean 'train.learning_rate'?"
     """
     known = sorted(known)
-    close: list[str] = []
-    if isinstance(name, str):
-        swapped = [other for other in known if sorted(other) == sorted(name)]  # difflib would prefer a letter left out
-        close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+    near = _nearest(name, known) if isinstance(name, str) else None
+    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
     return UnknownNameError(f"{where}: no {name!r}; {hint}")
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    """What is meant, if anything comes close; among dotted keys first what stands beside it, by its last part alone."""
+    head, _, last = name.rpartition(".")
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == head}
+    if head and beside:
+        nearest = _closest(last, list(beside))
+        return beside[nearest] if nearest else None
+    return _closest(name, known)
+
+
+def _closest(name: str, known: list[str]) -> str | None:
+    """Letters that changed places first, which difflib would prefer to leave out, and initials: lr, bs."""
+    for other in known:
+        if sorted(other) == sorted(name) or "".join(word[:1] for word in other.split("_")) == name:
+            return other
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), None)

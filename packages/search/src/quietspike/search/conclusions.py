@@ -82,9 +82,15 @@ def _mixed_against_uniform(measured: Sequence[Confirmation], goals: Goals) -> st
     mixed = [c for c in measured if c.uniform is None and goals.feasible(c.mean)]
     if not mixed or not uniform:
         return f"No {_what(mixed, 'mixed ')} was confirmed beside a uniform one"
-    standing = [[u.name for u in uniform if not dominates(c, u, goals)] for c in mixed]
-    best, undefeated = min(zip(mixed, standing, strict=True), key=lambda pair: len(pair[1]))
-    clear = sum(clearly_dominates(best, u, goals) for u in uniform)
+
+    def undefeated_by(ours: Confirmation) -> list[str]:
+        return [theirs.name for theirs in uniform if not dominates(ours, theirs, goals)]
+
+    def clearly_beaten_by(ours: Confirmation) -> int:
+        return sum(clearly_dominates(ours, theirs, goals) for theirs in uniform)
+
+    best = min(mixed, key=lambda ours: (len(undefeated_by(ours)), -clearly_beaten_by(ours)))
+    undefeated, clear = undefeated_by(best), clearly_beaten_by(best)
     clearly = f" ({clear} beyond the 95 % intervals)" if len(best.outcomes) > 1 else ""
     if not undefeated:
         return f"A {_what(mixed, 'mixed ')} dominates every uniform one{clearly}: {best.name}"
@@ -113,6 +119,8 @@ def _versus(ours: Confirmation, theirs: Confirmation, goals: Goals) -> str:
 def _saving(ours: float, theirs: float, objective: str) -> str:
     if theirs == 0:
         return f"{amount(ours, objective)} against 0"
+    if ours > 2 * theirs:
+        return f"{ours / theirs:.1f} times the {in_words(objective)}"
     less = LESS.get(objective, "fewer")
     return f"{abs(1 - ours / theirs):.1%} {less if ours <= theirs else 'more'} {in_words(objective)}"
 

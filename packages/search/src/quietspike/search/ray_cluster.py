@@ -166,7 +166,10 @@ def _probe(address: str) -> None:
             for line in probe.stdout or ():
                 if "InvalidAuthToken" in line or "AuthenticationError" in line:
                     raise OptionError(f"{where}: {NO_TOKEN}")
-                last = line.strip() or last
+                if "Could not find any running Ray" in line:
+                    raise OptionError(f"{where}: no Ray runs on this machine; ray start --head begins one")
+                if not line.startswith("["):  # with which a line of Ray's log begins
+                    last = line.strip() or last
         finally:
             patience.cancel()
             probe.kill()

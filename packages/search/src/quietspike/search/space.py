@@ -60,7 +60,7 @@ class Space:
     @property
     def count(self) -> str:
         """The size for people."""
-        size = "endlessly many" if math.isinf(self.size) else f"{self.size:,}"
+        size = "infinitely many" if math.isinf(self.size) else f"{self.size:,}"
         return f"{size} {'designs' if self.settings.by_key else 'placements'}"
 
     @cached_property
