@@ -66,6 +66,15 @@ def test_neighbours_differ_in_one_parameter(tiny_experiment):
         assert sum(ours[name] != theirs[name] for name in ours) == 1
 
 
+def test_neighbours_in_a_range_are_drawn_each_time_and_others_are_kept(tiny_experiment):
+    ranged = {"candidates": MA, "settings": {"train.learning_rate": {"low": 0.001, "high": 0.1}}}
+    for search, again in (({"candidates": MA}, True), (ranged, False)):
+        space = open_space(tiny_experiment(search=search))
+        designs, generator = Map(space, 0), np.random.default_rng(0)
+        asked = next(iter(designs.designs))
+        assert (designs.neighbours(asked, generator) == designs.neighbours(asked, generator)) is again
+
+
 def test_of_a_large_space_some_are_looked_at(tiny_experiment, monkeypatch):
     space = open_space(tiny_experiment(search={"candidates": MA, "sites": ["*.current"]}))
     assert len(set(Map(space, 0).designs)) == space.size == 8**3 * 2**2

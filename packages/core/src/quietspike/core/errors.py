@@ -55,24 +55,20 @@ def unknown_name(where: str, name: object, known: Iterable[str]) -> UnknownNameE
     "key: no 'train.lr'; did you mean 'train.learning_rate'?"
     """
     known = sorted(known)
-    near = _nearest(name, known) if isinstance(name, str) else None
+    near = None
+    if isinstance(name, str):
+        head = name[: name.rfind(".") + 1]  # of a dotted key: what is meant stands beside it, if anything does
+        beside = [key for key in known if key[: key.rfind(".") + 1] == head]
+        head, known = (head, beside) if beside else ("", known)
+        ends = {key.removeprefix(head): key for key in known}
+        near = ends.get(_closest(name.removeprefix(head), list(ends)))
     hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
     return UnknownNameError(f"{where}: no {name!r}; {hint}")
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    """What is meant, if anything comes close; among dotted keys first what stands beside it, by its last part alone."""
-    head, _, last = name.rpartition(".")
-    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == head}
-    if head and beside:
-        nearest = _closest(last, list(beside))
-        return beside[nearest] if nearest else None
-    return _closest(name, known)
-
-
-def _closest(name: str, known: list[str]) -> str | None:
-    """Letters that changed places first, which difflib would prefer to leave out, and initials: lr, bs."""
+def _closest(name: str, known: list[str]) -> str:
+    """The nearest, or nothing; before it letters that changed places, of which difflib would drop one, and initials."""
     for other in known:
         if sorted(other) == sorted(name) or "".join(word[:1] for word in other.split("_")) == name:
             return other
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")

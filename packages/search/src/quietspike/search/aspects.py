@@ -73,6 +73,11 @@ class Map:
         """How values vary, by their name, how many were known, and those values."""
         return {}
 
+    @cached_property
+    def near(self) -> dict[Design, list[Design]]:
+        """The neighbours of each design that was asked for, where nothing is drawn for them."""
+        return {}
+
     def locate(self, designs: Sequence[Design]) -> Array:
         """Where designs lie.
 
@@ -101,6 +106,13 @@ class Map:
 
     def neighbours(self, design: Design, generator: np.random.Generator) -> list[Design]:
         """The designs that differ in one parameter; of a range of numbers, one anywhere in it."""
+        if any(aspect.ordered for aspect in self.aspects):
+            return self._drawn_near(design, generator)
+        if design not in self.near:
+            self.near[design] = self._drawn_near(design, generator)
+        return self.near[design]
+
+    def _drawn_near(self, design: Design, generator: np.random.Generator) -> list[Design]:
         params = self.space.params(design)
         changed = [
             {**params, name: value}
