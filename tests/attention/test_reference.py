@@ -75,7 +75,7 @@ def test_a_name_left_over(golden_weights):
 
 def test_a_bias_left_over(golden_weights):
     weights = golden_weights("ta") | {"ta.sharedMLP.0.bias": np.zeros(2, np.float32)}
-    message = "module: no 'ta.sharedMLP.0.bias'; did you mean 'ta.sharedMLP.0.weight'?"
+    message = "module: no 'ta.sharedMLP.0.bias'; beside it are: ta.sharedMLP.0.weight"
     assert refusal(ta(SITE, temporal_reduction=3), weights) == message
 
 

@@ -579,7 +579,7 @@ def test_weights_that_do_not_fit_their_record_are_refused(mistake, weights, tmp_
     other = tmp_path / "other.safetensors"
     save_tensors(other, {**tensors, "fc2.linear.extra": torch.ones(1)}, record)
     known = "fc2.linear.bias, fc2.linear.weight"
-    assert mistake("evaluate", other) == f"{other}: weights: no 'fc2.linear.extra'; there are: {known}"
+    assert mistake("evaluate", other) == f"{other}: weights: no 'fc2.linear.extra'; beside it are: {known}"
     assert "has shape" in mistake("evaluate", weights, "--backbone.widths", "[4, 4, 5]")
 
 

@@ -146,8 +146,8 @@ MISTAKES = [
     ({"train.epoch": [1]}, "search.settings: no 'train.epoch'; did you mean 'train.epochs'?"),
     ({"train.lr": [1]}, "search.settings: no 'train.lr'; did you mean 'train.learning_rate'?"),
     ({"foo.bar": [1]}, "search.settings: foo.bar: no 'foo'; there are: backbone, dataset, neuron, train"),
-    ({"neuron": [1]}, "search.settings: no 'neuron'; did you mean 'neuron.OPTION'?"),
-    ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lif"}}}, "search.settings.neuron.decay.when: among search.settings: no 'neuron.name'; there are: none"),  # noqa: E501
+    ({"neuron": [1]}, "search.settings: neuron: names no option; say neuron.OPTION"),
+    ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lif"}}}, "search.settings.neuron.decay.when: among the settings: no 'neuron.name'; there are: none"),  # noqa: E501
     ({"dataset.name": ["nmnist"]}, "search.settings: dataset.name: designs are compared on one data set"),
     ({"neuron.decay": []}, "search.settings.neuron.decay.choices: list should have at least 1 item"),
     ({"neuron.decay": [0.5, 0.5]}, "search.settings.neuron.decay: choices: 0.5 comes twice"),
@@ -161,7 +161,7 @@ MISTAKES = [
     ({"neuron.decay": {"low": 0.1, "high": 1.0, "step": 0.4}}, "search.settings.neuron.decay: high=1.0: is not low=0.1 and a multiple of step=0.4"),  # noqa: E501
     ({"neuron.decay": {"low": 1, "high": 4, "step": 1, "log": True}}, "search.settings.neuron.decay: step=1: does not go with log"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "low": 1}}, "search.settings.neuron.decay: low: is of a range, and there are choices"),  # noqa: E501
-    ({"neuron.decay": {"choices": [1], "when": {"neuron.nam": "lif"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when: among search.settings: no 'neuron.nam'; did you mean 'neuron.name'?"),  # noqa: E501
+    ({"neuron.decay": {"choices": [1], "when": {"neuron.nam": "lif"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when: among the settings: no 'neuron.nam'; did you mean 'neuron.name'?"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"neuron.name": "lfi"}}, "neuron.name": ["lif"]}, "search.settings.neuron.decay.when.neuron.name: no 'lfi'; did you mean 'lif'?"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"neuron.threshold": 1}}, "neuron.threshold": {"low": 0.5, "high": 1.5}}, "search.settings: neuron.decay.when: neuron.threshold is a range without a step; only its values can be a condition"),  # noqa: E501
     ({"neuron.decay": {"choices": [1], "when": {"train.loss": "mse"}}, "train.loss": {"choices": ["mse"], "when": {"neuron.decay": 1}}}, "search.settings: neuron.decay, train.loss: the conditions lead in a circle"),  # noqa: E501

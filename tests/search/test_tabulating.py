@@ -194,7 +194,7 @@ def test_two_do_not_write_one_table(engine, small, tmp_path):
 
 def test_a_table_that_cannot_be_written_is_said_so_before_anything_is_trained(engine, small, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OptionError, match=r"^search\.table: file/table\.xz: cannot be written: "):
+    with pytest.raises(OptionError, match=r"^search\.table: file/table\.xz: cannot be written: .*file is no folder$"):
         tabulate(small(table="file/table.xz"))
     assert engine.trained == []
 

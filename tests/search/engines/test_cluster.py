@@ -22,6 +22,7 @@ from .conftest import PATIENCE, UNCONFIRMED, wait_until
 
 pytest.importorskip("ray", reason="ray is an extra of quietspike-search")
 
+from quietspike.search import ray_cluster
 from quietspike.search.ray_cluster import Room
 
 README = Path(__file__).resolve().parents[3] / "README.md"
@@ -297,14 +298,31 @@ def test_the_room_for_trials(tiny_experiment, monkeypatch, nodes, keys, gpus, tr
         (["--search.cpus", "0"], "search.cpus: input should be greater than 0, not 0"),
         (["--search.engine", "ray", "--search.address", "ray://h:1"], "search.address: ray://h:1: Ray's client cannot"),
         (["--search.engine", "ray", "--search.address", "host"], "search.address: host: must be auto or HOST:PORT"),
-        (["--search.engine", "ray", "--search.address", "auto"], "search.address: auto: no Ray runs on this machine; "),
         (["--search.engine", "ray", "--search.address", "127.0.0.1:9"], "search.address: 127.0.0.1:9: no Ray answers "),
     ],
 )
-def test_an_address_that_cannot_be_is_one_line(tiny_experiment, tmp_path, monkeypatch, capsys, keys, reason):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where ``auto`` looks
+def test_an_address_that_cannot_be_is_one_line(tiny_experiment, tmp_path, capsys, keys, reason):
     tiny_experiment()
     assert main(["search", str(tmp_path / "tiny.yaml"), *keys]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"quietspike: {reason}")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("ConnectionError: Could not find any running Ray instance.", "no Ray runs on this machine; ray start --head "),
+        ("[2026-11-28 00:18:19,865 W 5207 5207] rpc_client.h:638: Failed to connect", "it does not answer"),
+        ("RuntimeError: Version mismatch: 2.60", "RuntimeError: Version mismatch: 2.60"),
+    ],
+)
+def test_what_ray_says_of_an_address_is_told_in_one_line(tiny_experiment, tmp_path, monkeypatch, capsys, told, reason):
+    """``told`` stands for the process that joins once: whether a Ray runs on this machine is not the test's to say."""
+    monkeypatch.setattr(ray_cluster, "PROBE", f"raise SystemExit({told!r})")
+    tiny_experiment()
+    keys = ["--search.engine", "ray", "--search.address", "auto"]
+    assert main(["search", str(tmp_path / "tiny.yaml"), *keys]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"quietspike: search.address: auto: {reason}")
     assert shown.count("\n") == 1

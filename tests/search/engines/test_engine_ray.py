@@ -41,7 +41,7 @@ def make_garbage():
         cycle = [references.pop()]
         cycle.append(cycle)
         nothing = [[] for _ in range(1_000)]  # so that the collector runs
-        time.sleep(1e-4)
+        time.sleep(1e-3)
 
 thread = threading.Thread(target=make_garbage)
 thread.start()

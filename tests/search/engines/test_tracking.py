@@ -289,7 +289,7 @@ def test_a_training_leaves_the_search_as_it_is(tiny_experiment, error, status, b
     assert status_of(tracker) == before
     [run] = trainings(tracker)
     assert run.info.status == status
-    reason = {ValueError: "ValueError: ", KeyboardInterrupt: "KeyboardInterrupt", None: None}[error]
+    reason = {ValueError: "ValueError", KeyboardInterrupt: "KeyboardInterrupt", None: None}[error]
     assert run.data.tags.get("quietspike.reason") == reason
 
 

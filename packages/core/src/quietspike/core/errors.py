@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+
+HEAD = re.compile(r"[A-Za-z_]\w*\.(?:\w+\.)*")
+"""Of a dotted key, as ``train.`` of ``train.epochs``; 0.25 has none."""
 
 
 class QuietspikeError(Exception):
@@ -53,22 +57,32 @@ def unknown_name(where: str, name: object, known: Iterable[str]) -> UnknownNameE
     "dataset: no 'mine'; there are: nmnist"
     >>> str(unknown_name("key", "train.lr", ["train.loss", "train.learning_rate"]))
     "key: no 'train.lr'; did you mean 'train.learning_rate'?"
+    >>> str(unknown_name("key", "train.x", ["seed", "train.loss", "train.epochs"]))
+    "key: no 'train.x'; beside it are: train.epochs, train.loss"
+    >>> str(unknown_name("value", "0.9", ["0.25", "1"]))
+    "value: no '0.9'; there are: 0.25, 1"
     """
     known = sorted(known)
-    near = None
-    if isinstance(name, str):
-        head = name[: name.rfind(".") + 1]  # of a dotted key: what is meant stands beside it, if anything does
-        beside = [key for key in known if key[: key.rfind(".") + 1] == head]
-        head, known = (head, beside) if beside else ("", known)
-        ends = {key.removeprefix(head): key for key in known}
-        near = ends.get(_closest(name.removeprefix(head), list(ends)))
-    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-    return UnknownNameError(f"{where}: no {name!r}; {hint}")
+    found = HEAD.match(name) if isinstance(name, str) else None
+    head = found[0] if found else ""
+    beside = [key for key in known if head and key.startswith(head) and "." not in key.removeprefix(head)]
+    if beside:
+        near = _closest(str(name).removeprefix(head), [key.removeprefix(head) for key in beside])
+        near, others = near and head + near, f"beside it are: {', '.join(beside)}"
+    else:
+        near = _closest(name, known) if isinstance(name, str) else ""
+        others = f"there are: {', '.join(known) or 'none'}"
+    return UnknownNameError(f"{where}: no {name!r}; {f'did you mean {near!r}?' if near else others}")
 
 
 def _closest(name: str, known: list[str]) -> str:
-    """The nearest, or nothing; before it letters that changed places, of which difflib would drop one, and initials."""
-    for other in known:
-        if sorted(other) == sorted(name) or "".join(word[:1] for word in other.split("_")) == name:
-            return other
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")
+    """The nearest, or nothing.
+
+    First one of the same letters, of which difflib would drop one; then one with these initials, what difflib finds,
+    and one that begins so.
+    """
+    anagrams = [other for other in known if sorted(other) == sorted(name)]
+    abbreviated = [other for other in known if "_" in other and "".join(w[:1] for w in other.split("_")) == name]
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    longer = [other for other in known if name and other.startswith(name)]
+    return next(iter([*anagrams, *abbreviated, *similar, *longer]), "")

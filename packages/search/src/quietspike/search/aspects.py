@@ -74,8 +74,8 @@ class Map:
         return {}
 
     @cached_property
-    def near(self) -> dict[Design, list[Design]]:
-        """The neighbours of each design that was asked for, where nothing is drawn for them."""
+    def known_neighbours(self) -> dict[Design, tuple[Design, ...]]:
+        """Of each design that was asked for, where nothing is drawn for them."""
         return {}
 
     def locate(self, designs: Sequence[Design]) -> Array:
@@ -104,22 +104,22 @@ class Map:
                 np.not_equal(ours[:, None], theirs, out=apart)
         return distances
 
-    def neighbours(self, design: Design, generator: np.random.Generator) -> list[Design]:
+    def neighbours(self, design: Design, generator: np.random.Generator) -> tuple[Design, ...]:
         """The designs that differ in one parameter; of a range of numbers, one anywhere in it."""
         if any(aspect.ordered for aspect in self.aspects):
-            return self._drawn_near(design, generator)
-        if design not in self.near:
-            self.near[design] = self._drawn_near(design, generator)
-        return self.near[design]
+            return self._find_neighbours(design, generator)
+        if design not in self.known_neighbours:
+            self.known_neighbours[design] = self._find_neighbours(design, generator)
+        return self.known_neighbours[design]
 
-    def _drawn_near(self, design: Design, generator: np.random.Generator) -> list[Design]:
+    def _find_neighbours(self, design: Design, generator: np.random.Generator) -> tuple[Design, ...]:
         params = self.space.params(design)
         changed = [
             {**params, name: value}
             for name, kind in self.space.distributions.items()
             for value in _other_values(kind, params[name], generator)
         ]
-        return list(dict.fromkeys(self.space.design(one) for one in changed))
+        return tuple(dict.fromkeys(self.space.design(one) for one in changed))
 
 
 def dimensions_of(label: str) -> tuple[bool, bool, bool]:

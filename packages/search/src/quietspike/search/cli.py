@@ -31,8 +31,7 @@ STOPPED = "Stopped; all that had ended is kept, and the same command goes on fro
 USER_MISTAKE = 2
 INTERRUPTED = 130
 TERMINATED = 143
-KEYS_TITLE = "keys, with what each is where the file has none; the embedded default has its own:"
-
+KEYS = "keys and their defaults, of which the embedded default sets some:"
 EXPERIMENT = "YAML file, or the folder of a search; the embedded default without it"
 PLAIN_WIDTH = 160
 """Columns of a table that is written to a file or pipe."""
@@ -143,7 +142,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     def add(
         name: str, run: object, text: str, *, experiment: bool = True, takes: str = EXPERIMENT
     ) -> argparse.ArgumentParser:
-        keys = f"{KEYS_TITLE}\n{describe_keys()}" if experiment else None
+        keys = f"{KEYS}\n{describe_keys()}" if experiment else None
         command = commands.add_parser(
             name,
             help=text,

@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,17 +114,34 @@ def cluster(job: Job) -> Iterator[Room]:
 def leave_ray() -> None:
     """Shut Ray down while no garbage is collected.
 
-    Ray ends the whole process where another thread drops one of its references in the meantime, and the thread that
-    sends to MLflow would: whichever thread runs the collector drops all that it finds.
+    Ray ends the whole process where another thread drops one of its references in the meantime. The thread that sends
+    to MLflow holds none, but drops what it finds when it happens to run the collector.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        gc.collect()
+        _collect_all()
         ray.shutdown()
     finally:
         if collecting:
             gc.enable()
+
+
+def _collect_all() -> None:
+    """Collect garbage, behind a collection that runs in another thread: while it does, ``gc.collect`` does nothing."""
+    mark = _Mark()
+    gone = weakref.ref(mark)
+    del mark
+    while gone() is not None:
+        gc.collect()
+        time.sleep(0.001)
+
+
+class _Mark:
+    """Lives until garbage is collected."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -174,7 +193,7 @@ def _probe(address: str) -> None:
             patience.cancel()
             probe.kill()
     if probe.returncode:
-        raise OptionError(f"{where}: {last}") from None
+        raise OptionError(f"{where}: {last}")
 
 
 def _look_at(job: Job) -> Room:

@@ -233,25 +233,28 @@ def own_folder(experiment: Experiment) -> Iterator[Path]:
         OptionError: if it cannot be written, or another search runs in it.
     """
     folder = experiment.folder
-    with held_alone(folder / "driver.lock", f"{folder}: another search runs there", f"output: {folder}"):
+    with held_alone(folder / "driver.lock", f"output: {folder}", f"{folder}: another search runs there"):
         yield folder
 
 
 @contextmanager
-def held_alone(path: Path, held: str, key: str) -> Iterator[None]:
+def held_alone(path: Path, where: str, refusal: str) -> Iterator[None]:
     """A file's lock, for this process alone; the file stays.
 
     Raises:
-        OptionError: ``held`` if another process has it; what ``key`` names cannot be written if it cannot be made.
+        OptionError: with the text ``refusal`` if another process has the lock; that ``where`` cannot be written if the
+            file cannot be made.
     """
     lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise OptionError(held) from None
+        raise OptionError(refusal) from None
+    except FileExistsError:
+        raise OptionError(f"{where}: cannot be written: {path.parent} is no folder") from None
     except OSError as error:
-        raise OptionError(f"{key}: cannot be written: {error.strerror}") from None
+        raise OptionError(f"{where}: cannot be written: {error.strerror}") from None
     try:
         yield
     finally:

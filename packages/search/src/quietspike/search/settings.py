@@ -144,7 +144,7 @@ def check_settings(by_key: dict[str, Setting]) -> dict[str, Setting]:
         for parent, values in setting.when.items():
             where = f"search.settings.{key}.when"
             if parent not in by_key:
-                raise unknown_name(f"{where}: among search.settings", parent, by_key.keys() - {key})
+                raise unknown_name(f"{where}: among the settings", parent, by_key.keys() - {key})
             known = by_key[parent].values
             if known is None:
                 raise OptionError(f"{key}.when: {parent} is a range without a step; only its values can be a condition")
@@ -167,7 +167,7 @@ def check_key(key: str) -> None:
     if head not in HEADS:
         raise unknown_name(f"search.settings: {key}", head, HEADS)
     if not name:
-        raise unknown_name("search.settings", key, [f"{head}.OPTION"])
+        raise OptionError(f"{key}: names no option; say {head}.OPTION")
     recipe = [f"train.{field.name}" for field in fields(Recipe)]
     if head == "train" and key not in recipe:
         raise unknown_name("search.settings", key, recipe)

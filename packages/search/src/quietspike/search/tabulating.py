@@ -64,8 +64,8 @@ def tabulate(experiment: Experiment, console: Console | None = None, seeds: int 
     engine = ENGINES.get(experiment.search.engine)()
     resolve_device(experiment.device)
     space = open_space(experiment)
-    lock = path.with_name(f"{path.name}.lock")
-    with held_alone(lock, f"{path}: another tabulate writes it", f"search.table: {path}"):
+    lock = path.resolve().with_name(f"{path.resolve().name}.lock")
+    with held_alone(lock, f"search.table: {path}", f"{path}: another tabulate writes it"):
         table = read_table(path) if path.exists() else Table.empty(experiment, space)
         table.check_whole(experiment, space, path)
         for name in ("train", "validation", "test"):  # once, before several processes ask for them
