@@ -120,20 +120,23 @@ def leave_ray() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        _collect_all()
+        _await_collector()
         ray.shutdown()
+        gc.collect()  # what is left of this Ray, before another begins that knows nothing of it
     finally:
         if collecting:
             gc.enable()
 
 
-def _collect_all() -> None:
-    """Collect garbage, behind a collection that runs in another thread: while it does, ``gc.collect`` does nothing."""
+def _await_collector() -> None:
+    """Wait for a collection that runs in another thread: while it does, ``gc.collect`` does nothing."""
     mark = _Mark()
     gone = weakref.ref(mark)
     del mark
     while gone() is not None:
-        gc.collect()
+        gc.collect(
+            0
+        )  # the youngest alone, which takes no time: where all of Ray was told to end it may be gone already
         time.sleep(0.001)
 
 
